@@ -1,0 +1,258 @@
+//! JSON whose equality is that of `jsonb`: by value, whatever the order of keys or the spelling of numbers.
+
+use std::{collections::BTreeMap, fmt};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Number, Value};
+
+/// A JSON value that compares as `jsonb` does.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Json(Value);
+
+/// A JSON object that compares as `jsonb` does.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct JsonObject(BTreeMap<String, Json>);
+
+impl Json {
+    pub const NULL: Self = Self(Value::Null);
+
+    pub fn is_null(&self) -> bool {
+        self.0.is_null()
+    }
+
+    /// Why Postgres could not store this value as `jsonb`, if it could not.
+    ///
+    /// `jsonb` keeps numbers as `numeric`, with at most 131072 digits before the point and 16383 after it, and refuses
+    /// U+0000 in strings and keys.
+    pub fn storage_fault(&self) -> Option<&'static str> {
+        storage_fault(&self.0)
+    }
+}
+
+impl JsonObject {
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn insert(&mut self, key: String, value: Json) {
+        self.0.insert(key, value);
+    }
+
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
+    pub fn get(&self, key: &str) -> Option<&Json> {
+        self.0.get(key)
+    }
+}
+
+impl From<&str> for Json {
+    fn from(text: &str) -> Self {
+        Self(Value::from(text))
+    }
+}
+
+impl From<i64> for Json {
+    fn from(number: i64) -> Self {
+        Self(Value::from(number))
+    }
+}
+
+impl From<Value> for Json {
+    fn from(value: Value) -> Self {
+        Self(value)
+    }
+}
+
+impl From<Json> for Value {
+    fn from(json: Json) -> Self {
+        json.0
+    }
+}
+
+impl From<JsonObject> for Json {
+    fn from(object: JsonObject) -> Self {
+        Self(Value::Object(
+            object.0.into_iter().map(|(key, value)| (key, value.0)).collect(),
+        ))
+    }
+}
+
+impl FromIterator<(String, Json)> for JsonObject {
+    fn from_iter<T: IntoIterator<Item = (String, Json)>>(entries: T) -> Self {
+        Self(entries.into_iter().collect())
+    }
+}
+
+impl fmt::Display for Json {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl PartialEq for Json {
+    fn eq(&self, other: &Self) -> bool {
+        equal(&self.0, &other.0)
+    }
+}
+
+impl Eq for Json {}
+
+fn equal(left: &Value, right: &Value) -> bool {
+    match (left, right) {
+        (Value::Number(left), Value::Number(right)) => {
+            left == right || Decimal::of(left).is_some_and(|left| Some(left) == Decimal::of(right))
+        }
+        (Value::Array(left), Value::Array(right)) => {
+            left.len() == right.len() && left.iter().zip(right).all(|(left, right)| equal(left, right))
+        }
+        (Value::Object(left), Value::Object(right)) => {
+            left.len() == right.len()
+                && left
+                    .iter()
+                    .all(|(key, value)| right.get(key).is_some_and(|other| equal(value, other)))
+        }
+        _ => left == right,
+    }
+}
+
+fn storage_fault(value: &Value) -> Option<&'static str> {
+    const NUL: &str = "holds U+0000, which Postgres cannot store";
+    match value {
+        Value::Null | Value::Bool(_) => None,
+        Value::Number(number) => Decimal::of(number)
+            .is_none_or(|decimal| !decimal.fits_numeric(number.as_str()))
+            .then_some("holds a number beyond what Postgres can store"),
+        Value::String(text) => text.contains('\0').then_some(NUL),
+        Value::Array(values) => values.iter().find_map(storage_fault),
+        Value::Object(entries) => entries.iter().find_map(|(key, value)| {
+            if key.contains('\0') {
+                Some(NUL)
+            } else {
+                storage_fault(value)
+            }
+        }),
+    }
+}
+
+/// A number as its significant digits and the power of ten of the last one: one spelling for each value.
+#[derive(PartialEq, Eq)]
+struct Decimal {
+    negative: bool,
+    digits: String,
+    exponent: i64,
+}
+
+impl Decimal {
+    /// `None` where the exponent does not fit 64 bits.
+    fn of(number: &Number) -> Option<Self> {
+        let text = number.as_str();
+        let (negative, text) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
+        let (mantissa, exponent) = match text.split_once(['e', 'E']) {
+            Some((mantissa, exponent)) => (mantissa, exponent.parse::<i64>().ok()?),
+            None => (text, 0),
+        };
+        let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+        let mut digits = format!("{whole}{fraction}");
+        let mut exponent = exponent.checked_sub(i64::try_from(fraction.len()).ok()?)?;
+        let significant = digits.trim_end_matches('0').len();
+        exponent = exponent.checked_add(i64::try_from(digits.len() - significant).ok()?)?;
+        digits.truncate(significant);
+        let digits = digits.trim_start_matches('0').to_owned();
+        // Zero has neither a sign nor an exponent.
+        if digits.is_empty() {
+            return Some(Self {
+                negative: false,
+                digits,
+                exponent: 0,
+            });
+        }
+        Some(Self {
+            negative,
+            digits,
+            exponent,
+        })
+    }
+
+    /// Whether `numeric` holds the number as spelled; trailing zeros after the point count, as they do there.
+    fn fits_numeric(&self, spelled: &str) -> bool {
+        const MAX_WHOLE_DIGITS: i64 = 131_072;
+        const MAX_FRACTION_DIGITS: i64 = 16_383;
+        let (mantissa, power) = spelled.split_once(['e', 'E']).unwrap_or((spelled, "0"));
+        let fraction = mantissa.split_once('.').map_or(0, |(_, fraction)| fraction.len());
+        let (Ok(fraction), Ok(power)) = (i64::try_from(fraction), power.parse::<i64>()) else {
+            return false;
+        };
+        let digits = i64::try_from(self.digits.len()).unwrap_or(i64::MAX);
+        self.exponent.saturating_add(digits) <= MAX_WHOLE_DIGITS
+            && fraction.saturating_sub(power) <= MAX_FRACTION_DIGITS
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn json(text: &str) -> Json {
+        serde_json::from_str(text).expect("the test's JSON is valid")
+    }
+
+    #[test]
+    fn numbers_compare_by_value() {
+        for (left, right) in [
+            ("1", "1.0"),
+            ("1e2", "100"),
+            ("-0", "0.00"),
+            ("12.50", "1.25E+1"),
+            ("0e99999", "0"),
+            ("0.001", "1e-3"),
+            ("9007199254740993", "9007199254740993.0"),
+        ] {
+            assert_eq!(json(left), json(right), "{left} and {right} are one value");
+        }
+        for (left, right) in [
+            ("1", "-1"),
+            ("9007199254740993", "9007199254740992"),
+            ("1", "10"),
+            ("1", "\"1\""),
+        ] {
+            assert_ne!(json(left), json(right), "{left} and {right} are two values");
+        }
+    }
+
+    #[test]
+    fn key_order_is_no_difference_and_absent_is_not_null() {
+        assert_eq!(
+            json(r#"{"a":1,"b":{"c":[1,2]}}"#),
+            json(r#"{"b":{"c":[1.0,2]},"a":1}"#)
+        );
+        assert_ne!(json(r#"{"a":null}"#), json("{}"));
+        assert_ne!(json("[1,2]"), json("[2,1]"));
+    }
+
+    #[test]
+    fn what_postgres_cannot_store_is_found() {
+        for text in [
+            r#""a\u0000b""#,
+            r#"{"\u0000":1}"#,
+            r#"[{"x":"\u0000"}]"#,
+            "1e131072",
+            "1e-16384",
+            "1e99999999999999999999",
+        ] {
+            assert!(json(text).storage_fault().is_some(), "{text} cannot be stored");
+        }
+        for text in [
+            "1e131071",
+            "1e-16383",
+            "123456789012345678901234567890",
+            r#""\u00e9""#,
+            "0",
+        ] {
+            assert!(json(text).storage_fault().is_none(), "{text} can be stored");
+        }
+    }
+}
