@@ -9,5 +9,8 @@
 //! ```
 
 pub mod clock;
+pub mod compare;
 pub mod config;
+pub mod guard;
 pub mod model;
+pub mod store;

@@ -210,7 +210,7 @@ impl Observation {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reject {
     pub id: UserId,
-    /// One faults a field, each naming the field as the wire does; never a value.
+    /// One or more faults, each naming the field as the wire does; never a value.
     pub faults: Vec<FieldFault>,
     /// The record as it came, made fit for a text column, cut at [`Reject::MAX_RECORD_BYTES`].
     pub record: String,
@@ -219,6 +219,15 @@ pub struct Reject {
 impl Reject {
     /// Enough to diagnose any record that is nearly a managed user, and a bound for those that are not.
     pub const MAX_RECORD_BYTES: usize = 64 * 1024;
+
+    /// Every fault, in one line.
+    pub fn reason(&self) -> String {
+        self.faults
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join("; ")
+    }
 }
 
 /// What is wrong with one field of a record.

@@ -1,0 +1,110 @@
+//! The mirror's tables: the only SQL of the program.
+//!
+//! Every statement runs in a transaction that begins by setting its own search path and time-outs. So nothing rests on the
+//! state of a session, and PgBouncer in transaction mode may stand in between.
+
+mod error;
+mod history;
+mod migrate;
+mod removals;
+mod runs;
+mod status;
+mod users;
+
+use std::{fmt, str::FromStr, time::Duration};
+
+use secrecy::{ExposeSecret, SecretString};
+use sqlx::{
+    AssertSqlSafe, PgPool, Postgres, Transaction,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+
+pub use error::Error;
+pub use history::HistoryEntry;
+pub use runs::{BeginRun, Finish, Run, RunCounts, RunRecord};
+pub use status::{ClientStatus, RejectStatus};
+
+/// How long a connection may take, a pool's queue included.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How to reach Postgres.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Unquoted; created by [`Store::migrate`] where it is missing.
+    pub schema: String,
+    pub max_connections: u32,
+    /// PgBouncer in transaction mode stands in between: no statement is prepared for longer than its transaction.
+    pub pgbouncer: bool,
+}
+
+/// The mirror's database.
+#[derive(Clone)]
+pub struct Store {
+    pool: PgPool,
+    begin: String,
+    schema: String,
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store")
+            .field("schema", &self.schema)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// Opens a store on the database of a `postgres://` address. Connects when it is first used.
+    ///
+    /// # Errors
+    ///
+    /// When the address cannot be parsed.
+    pub fn open_url(url: &SecretString, settings: &Settings) -> Result<Self, Error> {
+        let options = PgConnectOptions::from_str(url.expose_secret())
+            .map_err(|_| Error::Refused("the database's address cannot be parsed".to_owned()))?;
+        Ok(Self::open(options, settings))
+    }
+
+    /// Opens a store on a database. Connects when it is first used.
+    pub fn open(options: PgConnectOptions, settings: &Settings) -> Self {
+        let mut options = options.application_name("calmirror");
+        if settings.pgbouncer {
+            // PgBouncer 1.18 refuses start-up parameters that it does not know, and has no way to find a named
+            // statement again on another server connection.
+            options = options.statement_cache_capacity(0).extra_float_digits(None);
+        }
+        let pool = PgPoolOptions::new()
+            .max_connections(settings.max_connections)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .connect_lazy_with(options);
+        let quoted = quote_identifier(&settings.schema);
+        // A batch takes milliseconds; what takes longer waits for somebody else's lock or has lost its server.
+        let begin = format!(
+            "BEGIN; SET LOCAL search_path TO {quoted}; SET LOCAL lock_timeout TO '10s'; \
+             SET LOCAL statement_timeout TO '60s'; SET LOCAL idle_in_transaction_session_timeout TO '60s'"
+        );
+        Self {
+            pool,
+            begin,
+            schema: settings.schema.clone(),
+        }
+    }
+
+    /// The schema that holds the mirror's tables.
+    pub fn schema(&self) -> &str {
+        &self.schema
+    }
+
+    /// Closes every connection.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    async fn begin(&self) -> Result<Transaction<'static, Postgres>, Error> {
+        Ok(self.pool.begin_with(AssertSqlSafe(self.begin.clone())).await?)
+    }
+}
+
+fn quote_identifier(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}

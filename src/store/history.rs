@@ -1,0 +1,58 @@
+//! One user's versions, as the ledger has them.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use sqlx::types::Json as Jsonb;
+
+use super::{Error, Store};
+use crate::model::{JsonObject, UserId};
+
+/// A row of the ledger. Serialized as `history --output json` prints it.
+#[derive(Clone, Debug, Serialize)]
+pub struct HistoryEntry {
+    pub version: i32,
+    /// `insert`, `update`, `removal` or `restore`.
+    pub kind: String,
+    pub observed_at: DateTime<Utc>,
+    pub run_id: i64,
+    pub client_id: String,
+    /// Column name to `{"old": …, "new": …}`.
+    pub changed: JsonObject,
+    /// The user's fields as they became.
+    pub after: JsonObject,
+}
+
+impl Store {
+    /// Every version of a user, the first one first. Empty for a user never mirrored.
+    ///
+    /// # Errors
+    ///
+    /// What Postgres says.
+    pub async fn history(&self, user: UserId) -> Result<Vec<HistoryEntry>, Error> {
+        let mut tx = self.begin().await?;
+        let rows = sqlx::query!(
+            r#"
+            select
+                version, kind, observed_at, run_id, client_id,
+                changed as "changed: Jsonb<JsonObject>", after as "after: Jsonb<JsonObject>"
+            from managed_user_changes
+            where user_id = $1
+            order by version
+            "#,
+            user.0,
+        )
+        .fetch_all(&mut *tx)
+        .await?;
+        tx.rollback().await?;
+        let entries = rows.into_iter().map(|row| HistoryEntry {
+            version: row.version,
+            kind: row.kind,
+            observed_at: row.observed_at,
+            run_id: row.run_id,
+            client_id: row.client_id,
+            changed: row.changed.0,
+            after: row.after.0,
+        });
+        Ok(entries.collect())
+    }
+}

@@ -1,0 +1,88 @@
+//! Bringing the database's schema up to this version.
+
+use sqlx::{AssertSqlSafe, migrate::Migrator};
+
+use super::{Error, Store, quote_identifier};
+
+/// In the mirror's own schema, under a name that another application's sqlx migrations do not take.
+const MIGRATIONS_TABLE: &str = "calmirror_migrations";
+
+/// Any constant will do: it keeps two migrations of one database from overlapping.
+const MIGRATION_LOCK: i64 = 0x0063_616c_6d69_7272;
+
+impl Store {
+    /// Applies the migrations that the database lacks, all in one transaction, and says how many these were.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Newer`] when the database is ahead of this version; otherwise what Postgres says.
+    pub async fn migrate(&self) -> Result<usize, Error> {
+        let pending = match self.pending_migrations().await {
+            Ok(0) => return Ok(0),
+            Ok(pending) => pending,
+            Err(Error::NotMigrated { .. }) => migrator().iter().count(),
+            Err(error) => return Err(error),
+        };
+        let mut tx = self.begin().await?;
+        // A session's lock would outlive the transaction in PgBouncer, so sqlx's own is off.
+        sqlx::query("select pg_advisory_xact_lock($1)")
+            .bind(MIGRATION_LOCK)
+            .execute(&mut *tx)
+            .await?;
+        let schema = quote_identifier(&self.schema);
+        let exists: bool = sqlx::query_scalar("select to_regnamespace($1) is not null")
+            .bind(&schema)
+            .fetch_one(&mut *tx)
+            .await?;
+        if !exists {
+            sqlx::query(AssertSqlSafe(format!("create schema {schema}")))
+                .execute(&mut *tx)
+                .await?;
+        }
+        migrator().run_direct(None, &mut *tx, false).await?;
+        tx.commit().await?;
+        Ok(pending)
+    }
+
+    /// How many migrations the database lacks.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotMigrated`] when it has none at all, [`Error::Newer`] when it has one that this version does not know.
+    pub async fn pending_migrations(&self) -> Result<usize, Error> {
+        let mut tx = self.begin().await?;
+        let table = format!("{}.{MIGRATIONS_TABLE}", quote_identifier(&self.schema));
+        let exists: bool = sqlx::query_scalar("select to_regclass($1) is not null")
+            .bind(&table)
+            .fetch_one(&mut *tx)
+            .await?;
+        if !exists {
+            return Err(Error::NotMigrated {
+                schema: self.schema.clone(),
+            });
+        }
+        let applied: Vec<i64> = sqlx::query_scalar(AssertSqlSafe(format!("select version from {table}")))
+            .fetch_all(&mut *tx)
+            .await?;
+        tx.rollback().await?;
+        let migrator = migrator();
+        if let Some(unknown) = applied
+            .iter()
+            .copied()
+            .find(|version| !migrator.version_exists(*version))
+        {
+            return Err(Error::Newer(unknown));
+        }
+        Ok(migrator
+            .iter()
+            .filter(|migration| !applied.contains(&migration.version))
+            .count())
+    }
+}
+
+fn migrator() -> Migrator {
+    let mut migrator = sqlx::migrate!();
+    migrator.dangerous_set_table_name(MIGRATIONS_TABLE);
+    migrator.set_locking(false);
+    migrator
+}

@@ -1,0 +1,134 @@
+//! The end of a pass: which users are proven gone, and marking them removed.
+
+use std::{collections::HashMap, time::Duration};
+
+use super::{Error, Run, Store, users::count_changes};
+use crate::{
+    compare::{ChangeSet, Mirrored},
+    model::{ClientId, UserId},
+};
+
+impl Store {
+    /// The live users of the run's client that Cal.com said are gone, in this pass and in enough others before it.
+    ///
+    /// # Errors
+    ///
+    /// What Postgres says.
+    pub async fn confirmed_gone(
+        &self,
+        run: &Run,
+        confirmations: u32,
+        min_age: Duration,
+    ) -> Result<Vec<Mirrored>, Error> {
+        let mut tx = self.begin().await?;
+        let ids: Vec<i64> = sqlx::query_scalar!(
+            r#"
+            select m.user_id
+            from missing_users as m
+            join managed_users as u on u.id = m.user_id
+            where m.client_id = $1 and m.last_run_id = $2 and m.confirmations >= $3
+                and m.last_missing_at - m.first_missing_at >= make_interval(secs => $4)
+                and u.client_id = $1 and u.removed_at is null
+            order by m.user_id
+            "#,
+            run.client_id.as_str(),
+            run.id,
+            i32::try_from(confirmations).unwrap_or(i32::MAX),
+            min_age.as_secs_f64(),
+        )
+        .fetch_all(&mut *tx)
+        .await?;
+        tx.rollback().await?;
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ids: Vec<UserId> = ids.into_iter().map(UserId).collect();
+        let mut known: HashMap<_, _> = self.known(&run.client_id, &ids).await?;
+        Ok(ids.iter().filter_map(|id| known.remove(id)?.mirrored).collect())
+    }
+
+    /// How many users of a client the mirror holds as live.
+    ///
+    /// # Errors
+    ///
+    /// What Postgres says.
+    pub async fn live_users(&self, client: &ClientId) -> Result<u64, Error> {
+        let mut tx = self.begin().await?;
+        let live = sqlx::query_scalar!(
+            r#"select count(*) as "count!" from managed_users where client_id = $1 and removed_at is null"#,
+            client.as_str(),
+        )
+        .fetch_one(&mut *tx)
+        .await?;
+        tx.rollback().await?;
+        Ok(u64::try_from(live).unwrap_or_default())
+    }
+
+    /// Marks the users of a set's removals removed, all of them or none, under the fence.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::apply`].
+    pub async fn apply_removals(&self, run: &Run, set: &ChangeSet) -> Result<(), Error> {
+        let (ids, versions): (Vec<i64>, Vec<i32>) = set
+            .removals
+            .iter()
+            .map(|change| (change.user_id().0, change.version))
+            .unzip();
+        let mut tx = self.begin().await?;
+        run.check_fence(&mut tx).await?;
+        let written = sqlx::query_scalar!(
+            r#"
+            with incoming as (
+                select * from unnest($3::bigint[], $4::integer[]) as incoming (id, version)
+            ),
+            written as (
+                update managed_users as m
+                set version = i.version, changed_at = now(), removed_at = now()
+                from incoming as i
+                where m.id = i.id and m.client_id = $2 and m.version = i.version - 1 and m.removed_at is null
+                returning m.*
+            ),
+            logged as (
+                insert into managed_user_changes (
+                    run_id, user_id, client_id, version, kind, observed_at, changed, after
+                )
+                select
+                    $1, id, client_id, version, 'removal', changed_at, '{}',
+                    to_jsonb(written) - array['version', 'first_seen_at', 'changed_at', 'removed_at']
+                from written
+                order by id
+                returning user_id
+            )
+            select count(*) as "count!" from logged
+            "#,
+            run.id,
+            run.client_id.as_str(),
+            &ids,
+            &versions,
+        )
+        .fetch_one(&mut *tx)
+        .await?;
+        if usize::try_from(written).ok() != Some(set.removals.len()) {
+            return Err(Error::Conflict);
+        }
+        sqlx::query!(
+            "delete from missing_users where client_id = $1 and user_id = any($2)",
+            run.client_id.as_str(),
+            &ids,
+        )
+        .execute(&mut *tx)
+        .await?;
+        // A rejected record of a user that is gone concerns nobody any more.
+        sqlx::query!(
+            "delete from rejects where client_id = $1 and user_id = any($2)",
+            run.client_id.as_str(),
+            &ids,
+        )
+        .execute(&mut *tx)
+        .await?;
+        count_changes(&mut tx, run, set).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+}

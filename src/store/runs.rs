@@ -1,0 +1,294 @@
+//! Passes on record: their fence, their counts, their end.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use sqlx::{Postgres, Transaction};
+
+use super::{Error, Store};
+use crate::model::{ClientId, RunOutcome};
+
+/// What a pass says of itself when it begins.
+#[derive(Clone, Debug)]
+pub struct BeginRun<'a> {
+    pub client_id: &'a ClientId,
+    pub client_name: &'a str,
+    /// The source: Cal.com's base address.
+    pub base_url: &'a str,
+    /// When the schedule had the pass due; none when it was asked for by hand.
+    pub tick: Option<DateTime<Utc>>,
+    /// Whether a source other than the recorded one is taken on.
+    pub accept_source: bool,
+}
+
+/// A pass under way: the right to write, until a later pass of the same client begins.
+#[derive(Clone, Debug)]
+pub struct Run {
+    pub id: i64,
+    pub client_id: ClientId,
+    pub epoch: i64,
+}
+
+/// What a pass did. The four kinds of change are counted by the database, batch by batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RunCounts {
+    pub observed: u64,
+    pub inserted: u64,
+    pub updated: u64,
+    pub removed: u64,
+    pub restored: u64,
+    pub unchanged: u64,
+    pub rejected: u64,
+    pub missing: u64,
+    pub unanswered: u64,
+    pub requests: u64,
+}
+
+impl RunCounts {
+    /// Ledger rows written.
+    pub fn changes(&self) -> u64 {
+        self.inserted + self.updated + self.removed + self.restored
+    }
+}
+
+/// How a pass ended, as far as the pass itself knows.
+#[derive(Clone, Debug)]
+pub struct Finish<'a> {
+    pub observed: u64,
+    pub rejected: u64,
+    pub missing: u64,
+    pub unanswered: u64,
+    pub requests: u64,
+    /// Given the changes that the database counted.
+    pub outcome: fn(&RunCounts, RunOutcome) -> RunOutcome,
+    /// What the outcome is if nothing was written.
+    pub otherwise: RunOutcome,
+    pub error: Option<&'a str>,
+    /// From now, if the pass was complete.
+    pub fresh_for: Duration,
+}
+
+/// A pass that ended.
+#[derive(Clone, Copy, Debug)]
+pub struct RunRecord {
+    pub outcome: RunOutcome,
+    pub counts: RunCounts,
+}
+
+impl Run {
+    /// Locks the client's fence for the rest of the transaction, or finds that it has moved on.
+    pub(super) async fn check_fence(&self, tx: &mut Transaction<'static, Postgres>) -> Result<(), Error> {
+        let theirs = sqlx::query_scalar!(
+            "select epoch from sync_state where client_id = $1 for update",
+            self.client_id.as_str(),
+        )
+        .fetch_optional(&mut **tx)
+        .await?
+        .unwrap_or_default();
+        if theirs == self.epoch {
+            Ok(())
+        } else {
+            Err(Error::Fenced {
+                ours: self.epoch,
+                theirs,
+            })
+        }
+    }
+}
+
+impl Store {
+    /// Begins a pass: takes the client's next epoch, which ends the right of every earlier pass to write.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SourceChanged`] when the client was mirrored from another base address.
+    pub async fn begin_run(&self, begin: &BeginRun<'_>) -> Result<Run, Error> {
+        let mut tx = self.begin().await?;
+        let id = sqlx::query_scalar!(
+            r#"select nextval(pg_get_serial_sequence('sync_runs', 'run_id')) as "run_id!""#
+        )
+        .fetch_one(&mut *tx)
+        .await?;
+        let state = sqlx::query!(
+            r#"
+            insert into sync_state as s (client_id, client_name, epoch, base_url, last_run_id)
+            values ($1, $2, 1, $3, $4)
+            on conflict (client_id) do update set
+                client_name = excluded.client_name,
+                epoch = s.epoch + 1,
+                base_url = case when $5 then excluded.base_url else s.base_url end,
+                last_run_id = excluded.last_run_id
+            returning epoch, base_url
+            "#,
+            begin.client_id.as_str(),
+            begin.client_name,
+            begin.base_url,
+            id,
+            begin.accept_source,
+        )
+        .fetch_one(&mut *tx)
+        .await?;
+        if state.base_url != begin.base_url {
+            return Err(Error::SourceChanged {
+                client: begin.client_name.to_owned(),
+                recorded: state.base_url,
+                configured: begin.base_url.to_owned(),
+            });
+        }
+        sqlx::query!(
+            r#"
+            update sync_runs set
+                outcome = 'failed', finished_at = now(), error = 'the pass was cut off: the next one began after it'
+            where client_id = $1 and outcome is null
+            "#,
+            begin.client_id.as_str(),
+        )
+        .execute(&mut *tx)
+        .await?;
+        sqlx::query!(
+            r#"
+            insert into sync_runs (run_id, client_id, client_name, epoch, tick, started_at)
+            overriding system value
+            values ($1, $2, $3, $4, $5, now())
+            "#,
+            id,
+            begin.client_id.as_str(),
+            begin.client_name,
+            state.epoch,
+            begin.tick,
+        )
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(Run {
+            id,
+            client_id: begin.client_id.clone(),
+            epoch: state.epoch,
+        })
+    }
+
+    /// Ends a pass. Freshness moves if the pass was complete.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Fenced`] when a later pass has begun: it has already said how this one ended.
+    pub async fn finish_run(&self, run: &Run, finish: &Finish<'_>) -> Result<RunRecord, Error> {
+        let mut tx = self.begin().await?;
+        run.check_fence(&mut tx).await?;
+        let written = sqlx::query!(
+            "select inserted, updated, removed, restored from sync_runs where run_id = $1",
+            run.id,
+        )
+        .fetch_one(&mut *tx)
+        .await?;
+        let count = |number: i64| u64::try_from(number).unwrap_or_default();
+        let mut counts = RunCounts {
+            observed: finish.observed,
+            inserted: count(written.inserted),
+            updated: count(written.updated),
+            removed: count(written.removed),
+            restored: count(written.restored),
+            unchanged: 0,
+            rejected: finish.rejected,
+            missing: finish.missing,
+            unanswered: finish.unanswered,
+            requests: finish.requests,
+        };
+        let accounted = counts.inserted + counts.updated + counts.restored + counts.rejected + counts.missing;
+        counts.unchanged = counts.observed.saturating_sub(accounted);
+        let outcome = (finish.outcome)(&counts, finish.otherwise);
+        let stored = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        sqlx::query!(
+            r#"
+            update sync_runs set
+                outcome = $2, finished_at = now(), observed = $3, unchanged = $4, rejected = $5, missing = $6,
+                unanswered = $7, requests = $8, error = $9
+            where run_id = $1
+            "#,
+            run.id,
+            outcome.as_str(),
+            stored(counts.observed),
+            stored(counts.unchanged),
+            stored(counts.rejected),
+            stored(counts.missing),
+            stored(counts.unanswered),
+            stored(counts.requests),
+            finish.error,
+        )
+        .execute(&mut *tx)
+        .await?;
+        if outcome.is_complete() {
+            sqlx::query!(
+                r#"
+                update sync_state as s set
+                    last_complete_run_id = r.run_id,
+                    last_complete_started_at = r.started_at,
+                    last_complete_at = r.finished_at,
+                    fresh_until = r.finished_at + (r.finished_at - r.started_at) + make_interval(secs => $2)
+                from sync_runs as r
+                where r.run_id = $1 and s.client_id = r.client_id
+                "#,
+                run.id,
+                finish.fresh_for.as_secs_f64(),
+            )
+            .execute(&mut *tx)
+            .await?;
+        }
+        tx.commit().await?;
+        Ok(RunRecord { outcome, counts })
+    }
+
+    /// Records a pass that never began, or that ended without being able to say so itself.
+    ///
+    /// # Errors
+    ///
+    /// What Postgres says.
+    pub async fn record_run(
+        &self,
+        client_id: &ClientId,
+        client_name: &str,
+        tick: Option<DateTime<Utc>>,
+        outcome: RunOutcome,
+        error: &str,
+    ) -> Result<i64, Error> {
+        let mut tx = self.begin().await?;
+        let id = sqlx::query_scalar!(
+            r#"
+            insert into sync_runs (client_id, client_name, tick, outcome, started_at, finished_at, error)
+            values ($1, $2, $3, $4, now(), now(), $5)
+            returning run_id
+            "#,
+            client_id.as_str(),
+            client_name,
+            tick,
+            outcome.as_str(),
+            error,
+        )
+        .fetch_one(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(id)
+    }
+
+    /// Closes the run that a pass of this client left open, because the pass panicked.
+    ///
+    /// # Errors
+    ///
+    /// What Postgres says.
+    pub async fn close_open_runs(&self, client_id: &ClientId, error: &str) -> Result<u64, Error> {
+        let mut tx = self.begin().await?;
+        let closed = sqlx::query!(
+            r#"
+            update sync_runs set outcome = 'failed', finished_at = now(), error = $2
+            where client_id = $1 and outcome is null
+            "#,
+            client_id.as_str(),
+            error,
+        )
+        .execute(&mut *tx)
+        .await?
+        .rows_affected();
+        tx.commit().await?;
+        Ok(closed)
+    }
+}

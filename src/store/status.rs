@@ -1,0 +1,112 @@
+//! What the tables say of each client: freshness, the newest pass, what waits.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use super::{Error, Store};
+
+/// One client as the database has it. Serialized as `status --output json` prints it.
+#[derive(Clone, Debug, Serialize)]
+pub struct ClientStatus {
+    pub client: String,
+    pub client_id: String,
+    /// `fresh`, `stale` or `never`.
+    pub verdict: String,
+    /// Time since the start of the newest complete pass.
+    pub lag_s: Option<f64>,
+    pub last_complete_at: Option<DateTime<Utc>>,
+    pub live_users: i64,
+    pub removed_users: i64,
+    /// Candidates for removal, and users that were never there.
+    pub missing_users: i64,
+    pub rejects: i64,
+    pub last_run_id: i64,
+    /// None while the pass is under way.
+    pub last_outcome: Option<String>,
+    pub last_started_at: Option<DateTime<Utc>>,
+    pub last_finished_at: Option<DateTime<Utc>>,
+    pub last_error: Option<String>,
+}
+
+/// A user whose record could not be mirrored.
+#[derive(Clone, Debug, Serialize)]
+pub struct RejectStatus {
+    pub client: String,
+    pub user_id: i64,
+    pub first_seen_at: DateTime<Utc>,
+    pub reason: String,
+    pub fields: Vec<String>,
+}
+
+impl Store {
+    /// Every client that ever had a pass, by name.
+    ///
+    /// # Errors
+    ///
+    /// What Postgres says.
+    pub async fn status(&self) -> Result<Vec<ClientStatus>, Error> {
+        let mut tx = self.begin().await?;
+        let clients = sqlx::query_as!(
+            ClientStatus,
+            r#"
+            select
+                f.client_name as "client!",
+                f.client_id as "client_id!",
+                f.verdict as "verdict!",
+                extract(epoch from f.lag)::double precision as lag_s,
+                f.last_complete_at,
+                u.live as "live_users!",
+                u.removed as "removed_users!",
+                (select count(*) from missing_users as m where m.client_id = f.client_id) as "missing_users!",
+                (select count(*) from rejects as r where r.client_id = f.client_id) as "rejects!",
+                s.last_run_id as "last_run_id!",
+                l.outcome as "last_outcome?",
+                l.started_at as "last_started_at?",
+                l.finished_at as "last_finished_at?",
+                l.error as "last_error?"
+            from managed_users_freshness as f
+            join sync_state as s on s.client_id = f.client_id
+            left join lateral (
+                select * from sync_runs as r where r.client_id = f.client_id order by r.run_id desc limit 1
+            ) as l on true
+            cross join lateral (
+                select
+                    count(*) filter (where m.removed_at is null) as live,
+                    count(*) filter (where m.removed_at is not null) as removed
+                from managed_users as m
+                where m.client_id = f.client_id
+            ) as u
+            order by f.client_name
+            "#
+        )
+        .fetch_all(&mut *tx)
+        .await?;
+        tx.rollback().await?;
+        Ok(clients)
+    }
+
+    /// The newest rejects, at most `limit`.
+    ///
+    /// # Errors
+    ///
+    /// What Postgres says.
+    pub async fn rejects(&self, limit: u32) -> Result<Vec<RejectStatus>, Error> {
+        let mut tx = self.begin().await?;
+        let rejects = sqlx::query_as!(
+            RejectStatus,
+            r#"
+            select
+                coalesce(s.client_name, r.client_id) as "client!", r.user_id, r.first_seen_at, r.reason, r.fields
+            from rejects as r
+            left join sync_state as s on s.client_id = r.client_id
+            order by r.changed_at desc, r.user_id
+            limit $1
+            "#,
+            i64::from(limit),
+        )
+        .fetch_all(&mut *tx)
+        .await?;
+        tx.rollback().await?;
+        Ok(rejects)
+    }
+}

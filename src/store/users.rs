@@ -1,0 +1,415 @@
+//! Reading and writing managed users, batch by batch.
+
+use std::collections::HashMap;
+
+use sqlx::{PgConnection, Postgres, Transaction, types::Json as Jsonb};
+
+use super::{Error, Run, Store};
+use crate::{
+    compare::{Bookkeeping, Change, ChangeSet, Known, Mirrored, RecordedReject},
+    model::{ClientId, Json, JsonObject, ManagedUser, UserId},
+};
+
+impl Store {
+    /// What the database knows of these users. Users of whom it knows nothing are left out.
+    ///
+    /// # Errors
+    ///
+    /// What Postgres says.
+    pub async fn known(&self, client: &ClientId, ids: &[UserId]) -> Result<HashMap<UserId, Known>, Error> {
+        let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
+        let mut tx = self.begin().await?;
+        let rows = sqlx::query!(
+            r#"
+            select
+                wanted.id as "id!",
+                u.client_id as "client_id?",
+                u.email as "email?",
+                u.username, u.name, u.bio,
+                u.time_zone as "time_zone?",
+                u.week_start as "week_start?",
+                u.created_date as "created_date?",
+                u.time_format, u.default_schedule_id, u.locale, u.avatar_url,
+                u.metadata as "metadata?: Jsonb<JsonObject>",
+                u.extra as "extra?: Jsonb<JsonObject>",
+                u.version as "version?",
+                u.removed_at is not null as "removed!",
+                m.user_id is not null as "missing!",
+                r.reason as "reject_reason?",
+                r.record as "reject_record?"
+            from unnest($1::bigint[]) as wanted (id)
+            left join managed_users as u on u.id = wanted.id
+            left join missing_users as m on m.client_id = $2 and m.user_id = wanted.id
+            left join rejects as r on r.client_id = $2 and r.user_id = wanted.id
+            where u.id is not null or m.user_id is not null or r.user_id is not null
+            "#,
+            &ids,
+            client.as_str(),
+        )
+        .fetch_all(&mut *tx)
+        .await?;
+        tx.rollback().await?;
+        let known = rows.into_iter().map(|row| {
+            let id = UserId(row.id);
+            let mirrored = (|| {
+                Some(Mirrored {
+                    user: ManagedUser {
+                        id,
+                        email: row.email?,
+                        username: row.username,
+                        name: row.name,
+                        bio: row.bio,
+                        time_zone: row.time_zone?,
+                        week_start: row.week_start?,
+                        created_date: row.created_date?,
+                        time_format: row.time_format,
+                        default_schedule_id: row.default_schedule_id,
+                        locale: row.locale,
+                        avatar_url: row.avatar_url,
+                        metadata: row.metadata.map(|json| json.0),
+                        extra: row.extra?.0,
+                    },
+                    client_id: ClientId(row.client_id?),
+                    version: row.version?,
+                    removed: row.removed,
+                })
+            })();
+            let reject = row
+                .reject_reason
+                .zip(row.reject_record)
+                .map(|(reason, record)| RecordedReject { reason, record });
+            (
+                id,
+                Known {
+                    mirrored,
+                    missing: row.missing,
+                    reject,
+                },
+            )
+        });
+        Ok(known.collect())
+    }
+
+    /// Writes a change set: rows, ledger, bookkeeping and the run's counts, in one transaction under the fence.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Fenced`] when a later pass has begun, [`Error::Conflict`] when a row is not as it was compared; nothing is
+    /// written then. When the connection breaks, the set may or may not have been written: compare again.
+    pub async fn apply(&self, run: &Run, set: &ChangeSet) -> Result<(), Error> {
+        let mut tx = self.begin().await?;
+        run.check_fence(&mut tx).await?;
+        let changes: Vec<&Change> = set
+            .inserts
+            .iter()
+            .chain(&set.updates)
+            .chain(&set.restores)
+            .collect();
+        if !changes.is_empty() {
+            write_changes(&mut tx, run, &changes).await?;
+        }
+        write_bookkeeping(&mut tx, run, &set.bookkeeping).await?;
+        count_changes(&mut tx, run, set).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+}
+
+/// The fields of a batch, column by column, as `unnest` takes them.
+#[derive(Default)]
+struct Columns {
+    id: Vec<i64>,
+    email: Vec<String>,
+    username: Vec<Option<String>>,
+    name: Vec<Option<String>>,
+    bio: Vec<Option<String>>,
+    time_zone: Vec<String>,
+    week_start: Vec<String>,
+    created_date: Vec<chrono::DateTime<chrono::Utc>>,
+    time_format: Vec<Option<i32>>,
+    default_schedule_id: Vec<Option<i64>>,
+    locale: Vec<Option<String>>,
+    avatar_url: Vec<Option<String>>,
+    metadata: Vec<Option<Jsonb<JsonObject>>>,
+    extra: Vec<Jsonb<JsonObject>>,
+    version: Vec<i32>,
+    kind: Vec<String>,
+    changed: Vec<Jsonb<JsonObject>>,
+}
+
+impl Columns {
+    fn of(changes: &[&Change]) -> Self {
+        let mut columns = Self::default();
+        for change in changes {
+            let ManagedUser {
+                id,
+                email,
+                username,
+                name,
+                bio,
+                time_zone,
+                week_start,
+                created_date,
+                time_format,
+                default_schedule_id,
+                locale,
+                avatar_url,
+                metadata,
+                extra,
+            } = change.after.clone();
+            columns.id.push(id.0);
+            columns.email.push(email);
+            columns.username.push(username);
+            columns.name.push(name);
+            columns.bio.push(bio);
+            columns.time_zone.push(time_zone);
+            columns.week_start.push(week_start);
+            columns.created_date.push(created_date);
+            columns.time_format.push(time_format);
+            columns.default_schedule_id.push(default_schedule_id);
+            columns.locale.push(locale);
+            columns.avatar_url.push(avatar_url);
+            columns.metadata.push(metadata.map(Jsonb));
+            columns.extra.push(Jsonb(extra));
+            columns.version.push(change.version);
+            columns.kind.push(change.kind.as_str().to_owned());
+            columns.changed.push(Jsonb(changed_object(change)));
+        }
+        columns
+    }
+}
+
+/// `{"time_zone": {"old": …, "new": …}}`.
+pub(super) fn changed_object(change: &Change) -> JsonObject {
+    change
+        .fields
+        .iter()
+        .map(|field| {
+            let values = [
+                ("old".to_owned(), field.old.clone()),
+                ("new".to_owned(), field.new.clone()),
+            ];
+            (
+                field.field.column().to_owned(),
+                Json::from(values.into_iter().collect::<JsonObject>()),
+            )
+        })
+        .collect()
+}
+
+/// Rows and ledger in one statement, so that what the ledger says a row became is the row itself.
+async fn write_changes(
+    tx: &mut Transaction<'static, Postgres>,
+    run: &Run,
+    changes: &[&Change],
+) -> Result<(), Error> {
+    let c = Columns::of(changes);
+    let written = sqlx::query_scalar!(
+        r#"
+        with incoming as (
+            select * from unnest(
+                $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
+                $10::timestamptz[], $11::integer[], $12::bigint[], $13::text[], $14::text[], $15::jsonb[],
+                $16::jsonb[], $17::integer[], $18::text[], $19::jsonb[]
+            ) as incoming (
+                id, email, username, name, bio, time_zone, week_start, created_date, time_format,
+                default_schedule_id, locale, avatar_url, metadata, extra, version, kind, changed
+            )
+        ),
+        written as (
+            insert into managed_users as m (
+                id, client_id, email, username, name, bio, time_zone, week_start, created_date, time_format,
+                default_schedule_id, locale, avatar_url, metadata, extra, version, first_seen_at, changed_at
+            )
+            select
+                id, $2, email, username, name, bio, time_zone, week_start, created_date, time_format,
+                default_schedule_id, locale, avatar_url, metadata, extra, version, now(), now()
+            from incoming
+            order by id
+            on conflict (id) do update set
+                email = excluded.email,
+                username = excluded.username,
+                name = excluded.name,
+                bio = excluded.bio,
+                time_zone = excluded.time_zone,
+                week_start = excluded.week_start,
+                created_date = excluded.created_date,
+                time_format = excluded.time_format,
+                default_schedule_id = excluded.default_schedule_id,
+                locale = excluded.locale,
+                avatar_url = excluded.avatar_url,
+                metadata = excluded.metadata,
+                extra = excluded.extra,
+                version = excluded.version,
+                changed_at = excluded.changed_at,
+                removed_at = null
+            where m.client_id = excluded.client_id and m.version = excluded.version - 1
+            returning m.*
+        ),
+        logged as (
+            insert into managed_user_changes (
+                run_id, user_id, client_id, version, kind, observed_at, changed, after
+            )
+            select
+                $1, w.id, w.client_id, w.version, i.kind, w.changed_at, i.changed,
+                to_jsonb(w) - array['version', 'first_seen_at', 'changed_at', 'removed_at']
+            from written as w
+            join incoming as i on i.id = w.id
+            order by w.id
+            returning user_id
+        )
+        select count(*) as "count!" from logged
+        "#,
+        run.id,
+        run.client_id.as_str(),
+        &c.id,
+        &c.email,
+        &c.username as &[Option<String>],
+        &c.name as &[Option<String>],
+        &c.bio as &[Option<String>],
+        &c.time_zone,
+        &c.week_start,
+        &c.created_date,
+        &c.time_format as &[Option<i32>],
+        &c.default_schedule_id as &[Option<i64>],
+        &c.locale as &[Option<String>],
+        &c.avatar_url as &[Option<String>],
+        &c.metadata as &[Option<Jsonb<JsonObject>>],
+        &c.extra as &[Jsonb<JsonObject>],
+        &c.version,
+        &c.kind,
+        &c.changed as &[Jsonb<JsonObject>],
+    )
+    .fetch_one(&mut **tx)
+    .await?;
+    // A row that another writer inserted or changed meanwhile is not written, and so not counted.
+    if usize::try_from(written).ok() == Some(changes.len()) {
+        Ok(())
+    } else {
+        Err(Error::Conflict)
+    }
+}
+
+async fn write_bookkeeping(
+    tx: &mut Transaction<'static, Postgres>,
+    run: &Run,
+    bookkeeping: &Bookkeeping,
+) -> Result<(), Error> {
+    let Bookkeeping {
+        confirm_missing,
+        record_missing,
+        sighted,
+        record_rejects,
+        clear_rejects,
+    } = bookkeeping;
+    let missing = ids(confirm_missing.iter().chain(record_missing));
+    if !missing.is_empty() {
+        // The condition keeps one pass from confirming twice when its batch is tried again.
+        sqlx::query!(
+            r#"
+            insert into missing_users as m (
+                client_id, user_id, confirmations, first_missing_at, last_missing_at, last_run_id
+            )
+            select $1, id, 1, now(), now(), $2 from unnest($3::bigint[]) as gone (id) order by id
+            on conflict (client_id, user_id) do update set
+                confirmations = m.confirmations + 1,
+                last_missing_at = excluded.last_missing_at,
+                last_run_id = excluded.last_run_id
+            where m.last_run_id <> excluded.last_run_id
+            "#,
+            run.client_id.as_str(),
+            run.id,
+            &missing,
+        )
+        .execute(&mut **tx)
+        .await?;
+    }
+    delete_rows(tx, run, sighted, clear_rejects).await?;
+    for reject in record_rejects {
+        let fields: Vec<String> = reject
+            .faults
+            .iter()
+            .map(|fault| fault.field.clone())
+            .filter(|field| !field.is_empty())
+            .collect();
+        sqlx::query!(
+            r#"
+            insert into rejects (client_id, user_id, run_id, first_seen_at, changed_at, reason, fields, record)
+            values ($1, $2, $3, now(), now(), $4, $5, $6)
+            on conflict (client_id, user_id) do update set
+                run_id = excluded.run_id,
+                changed_at = excluded.changed_at,
+                reason = excluded.reason,
+                fields = excluded.fields,
+                record = excluded.record
+            "#,
+            run.client_id.as_str(),
+            reject.id.0,
+            run.id,
+            reject.reason(),
+            &fields,
+            reject.record,
+        )
+        .execute(&mut **tx)
+        .await?;
+    }
+    Ok(())
+}
+
+async fn delete_rows(
+    connection: &mut PgConnection,
+    run: &Run,
+    sighted: &[UserId],
+    readable: &[UserId],
+) -> Result<(), Error> {
+    if !sighted.is_empty() {
+        sqlx::query!(
+            "delete from missing_users where client_id = $1 and user_id = any($2)",
+            run.client_id.as_str(),
+            &ids(sighted),
+        )
+        .execute(&mut *connection)
+        .await?;
+    }
+    if !readable.is_empty() {
+        sqlx::query!(
+            "delete from rejects where client_id = $1 and user_id = any($2)",
+            run.client_id.as_str(),
+            &ids(readable),
+        )
+        .execute(&mut *connection)
+        .await?;
+    }
+    Ok(())
+}
+
+/// Adds what a batch changed to the run's row, so that the counts are right whatever becomes of the pass.
+pub(super) async fn count_changes(
+    tx: &mut Transaction<'static, Postgres>,
+    run: &Run,
+    set: &ChangeSet,
+) -> Result<(), Error> {
+    if set.is_empty() {
+        return Ok(());
+    }
+    let count = |changes: &[Change]| i64::try_from(changes.len()).unwrap_or(i64::MAX);
+    sqlx::query!(
+        r#"
+        update sync_runs set
+            inserted = inserted + $2, updated = updated + $3, restored = restored + $4, removed = removed + $5
+        where run_id = $1
+        "#,
+        run.id,
+        count(&set.inserts),
+        count(&set.updates),
+        count(&set.restores),
+        count(&set.removals),
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+fn ids<'a>(users: impl IntoIterator<Item = &'a UserId>) -> Vec<i64> {
+    users.into_iter().map(|id| id.0).collect()
+}
