@@ -14,3 +14,4 @@ pub mod config;
 pub mod guard;
 pub mod model;
 pub mod store;
+pub mod schedule;
