@@ -15,3 +15,4 @@ pub mod guard;
 pub mod model;
 pub mod store;
 pub mod schedule;
+pub mod shutdown;
