@@ -16,3 +16,4 @@ pub mod model;
 pub mod store;
 pub mod schedule;
 pub mod shutdown;
+pub mod telemetry;
