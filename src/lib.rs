@@ -11,9 +11,10 @@
 pub mod clock;
 pub mod compare;
 pub mod config;
+pub mod daemon;
 pub mod guard;
 pub mod model;
-pub mod store;
 pub mod schedule;
 pub mod shutdown;
+pub mod store;
 pub mod telemetry;

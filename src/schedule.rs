@@ -66,7 +66,7 @@ impl Scheduler {
         let board = Board::new(schedules, clock.now());
         let stop = CancellationToken::new();
         let mut watch = JoinSet::new();
-        watch.spawn(watch_beats(heart, beat, board, clock, stop.clone()));
+        watch.spawn(watch_beats(heart, beat, board, clock, stop.clone(), SILENCE));
         Ok(Self { stop, watch })
     }
 
@@ -92,10 +92,11 @@ async fn watch_beats(
     mut board: Board,
     clock: SharedClock,
     stop: CancellationToken,
+    silence: Duration,
 ) {
-    while let Some(beat_or_silence) = stop.run_until_cancelled(timeout(SILENCE, beat.notified())).await {
+    while let Some(beat_or_silence) = stop.run_until_cancelled(timeout(silence, beat.notified())).await {
         if beat_or_silence.is_err() {
-            tracing::warn!("no beat of the scheduler for ten seconds, it is started anew");
+            tracing::warn!("the scheduler has fallen silent, it is started anew");
             stop_heart(&mut heart).await;
             match start_heart(&beat).await {
                 Ok(fresh) => heart = fresh,
@@ -127,7 +128,7 @@ mod tests {
     use chrono_tz::Tz;
 
     use super::*;
-    use crate::clock::SystemClock;
+    use crate::clock::{Clock, SystemClock};
 
     #[tokio::test]
     async fn the_library_gives_a_tick_each_second_until_shut_down() {
@@ -144,5 +145,36 @@ mod tests {
         while let Some(tick) = receiver.waiting.recv().await {
             assert!(tick.due > second.due, "a tick that waited since before the end");
         }
+    }
+
+    #[tokio::test]
+    async fn a_library_that_fell_silent_is_started_anew() {
+        let silence = Duration::from_secs(2);
+        let cron = Cron::parse("* * * * * *", Tz::UTC).expect("a cron");
+        let (sender, mut receiver) = ticks();
+        let beat = Arc::new(Notify::new());
+        let mut heart = start_heart(&beat).await.expect("starts");
+        stop_heart(&mut heart).await;
+        let board = Board::new(vec![(cron, sender)], SystemClock.now());
+        let stop = CancellationToken::new();
+        let watch = tokio::spawn(watch_beats(
+            heart,
+            beat,
+            board,
+            Arc::new(SystemClock),
+            stop.clone(),
+            silence,
+        ));
+        let mut last = receiver.waiting.recv().await.expect("a tick").due;
+        // Without a beat, ticks would be as far apart as the looks at the silence.
+        let mut apart = silence;
+        for _ in 0..3 {
+            let due = receiver.waiting.recv().await.expect("a tick").due;
+            apart = apart.min((due - last).to_std().expect("later"));
+            last = due;
+        }
+        assert!(apart < silence, "ticks are {apart:?} apart");
+        stop.cancel();
+        watch.await.expect("no panic");
     }
 }
