@@ -9,7 +9,7 @@ use croner::parser::{CronParser, Seconds, Year};
 /// Five fields, or six with the seconds first; five mean second 0. Day of month and day of week, when both are given,
 /// mean either, as in cron(5).
 ///
-/// Where the zone's offset changes, an expression is one of two kinds, the same as in Debian's cron:
+/// Where the zone's offset changes, an expression is one of two kinds, told apart much as cron(8) does:
 ///
 /// - With a `*` in its seconds, minutes or hours, or with every hour listed, it follows elapsed time. `*/5 * * * *`
 ///   ticks every five real minutes, also through an hour that comes twice.
