@@ -8,6 +8,7 @@
 //!          targets  requests  answers    change set   hold?     one tx     run row    log
 //! ```
 
+pub mod cli;
 pub mod clock;
 pub mod compare;
 pub mod config;
