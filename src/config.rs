@@ -2,6 +2,8 @@
 //!
 //! This is the only module that reads the environment.
 
+pub(crate) mod environment;
+
 use std::{path::PathBuf, time::Duration};
 
 use chrono_tz::Tz;

@@ -14,6 +14,7 @@ pub mod compare;
 pub mod config;
 pub mod daemon;
 pub mod guard;
+pub mod embedded;
 pub mod model;
 pub mod schedule;
 pub mod shutdown;
