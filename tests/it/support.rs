@@ -1,3 +1,18 @@
 //! What several tests need.
 
 pub(crate) mod http;
+//! What the tests stand on: databases of their own, and PgBouncer in front of them.
+
+pub(crate) mod database;
+pub(crate) mod pgbouncer;
+
+pub(crate) use database::TestDb;
+
+/// A variable of the environment; an empty one counts as unset.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place where tests read the environment"
+)]
+pub(crate) fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
