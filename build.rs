@@ -1,5 +1,5 @@
-//! Migrations are compiled in; cargo does not see a new file among them by itself.
+//! Embedded migrations are read by a macro, whose inputs cargo does not see.
 
 fn main() {
-    println!("cargo:rerun-if-changed=migrations");
+    println!("cargo::rerun-if-changed=migrations");
 }
