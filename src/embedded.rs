@@ -174,21 +174,19 @@ impl Embedded {
         };
         // Nobody joins while we look whether somebody else is there, or while the server stops.
         let lock = self.home.lock(&self.account).await?;
-        let postmaster = Postmaster::read(&self.home)?;
         drop(share);
         let pipe = self.home.share();
         if share::is_used(&pipe).map_err(Error::io("read", pipe))? {
             return Ok(());
         }
-        match (&mut self.ended, postmaster) {
-            (Some(ended), postmaster) => {
+        match &mut self.ended {
+            Some(ended) => {
                 let wait = ended.wait_for(|ended| *ended);
                 if tokio::time::timeout(STOP_LIMIT, wait).await.is_err() {
-                    let pid = postmaster.map_or(0, |postmaster| postmaster.pid);
-                    return Err(not_stopped(&self.home, pid));
+                    return Err(not_stopped(&self.home));
                 }
             }
-            (None, _) => wait_until_unsupervised(&self.home).await?,
+            None => wait_until_unsupervised(&self.home).await?,
         }
         if self.ephemeral {
             // The supervisor has emptied it, and could not remove it where its parent is closed to it.
@@ -261,7 +259,7 @@ async fn wait_until_gone(home: &Home, postmaster: &Postmaster) -> Result<(), Err
     let mut patience = Patience::of(STOP_LIMIT);
     while postmaster.is_alive(home).await {
         if !patience.wait().await {
-            return Err(not_stopped(home, postmaster.pid));
+            return Err(not_stopped(home));
         }
     }
     Ok(())
@@ -273,18 +271,16 @@ async fn wait_until_unsupervised(home: &Home) -> Result<(), Error> {
     for pipe in [home.share(), home.stopping()] {
         while share::is_supervised(&pipe).map_err(Error::io("open", &pipe))? {
             if !patience.wait().await {
-                let pid = Postmaster::read(home)?.map_or(0, |postmaster| postmaster.pid);
-                return Err(not_stopped(home, pid));
+                return Err(not_stopped(home));
             }
         }
     }
     Ok(())
 }
 
-fn not_stopped(home: &Home, pid: i32) -> Error {
+fn not_stopped(home: &Home) -> Error {
     Error::NotStopped {
         data_dir: home.dir.clone(),
-        pid,
         waited: STOP_LIMIT,
     }
 }

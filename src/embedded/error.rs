@@ -77,12 +77,8 @@ pub enum Error {
     #[error("another process has been starting the database in {data_dir} for {} s", .waited.as_secs())]
     Busy { data_dir: PathBuf, waited: Duration },
 
-    #[error("the Postgres server in {data_dir} (process {pid}) did not stop within {} s", .waited.as_secs())]
-    NotStopped {
-        data_dir: PathBuf,
-        pid: i32,
-        waited: Duration,
-    },
+    #[error("the Postgres server in {data_dir} did not stop within {} s; its log is postgres.log there", .waited.as_secs())]
+    NotStopped { data_dir: PathBuf, waited: Duration },
 
     #[error("failed to prepare the database `{name}`")]
     Prepare {
