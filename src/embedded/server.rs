@@ -158,7 +158,8 @@ pub(super) async fn answers(options: &PgConnectOptions, limit: Duration) -> Resu
     }
 }
 
-/// How to connect to the mirror's database; every field that the environment could have set is set.
+/// How to connect to the mirror's database. What sqlx would take from PGHOST, PGUSER and their like is set here; only
+/// PGAPPNAME and PGOPTIONS still count.
 pub(super) fn connect_options(socket_dir: &Path) -> PgConnectOptions {
     PgConnectOptions::new_without_pgpass()
         .socket(socket_dir)

@@ -52,7 +52,7 @@ struct Server {
 /// Each test has a runtime of its own, and this outlives them all.
 static SERVER: OnceLock<Server> = OnceLock::new();
 
-/// Postgres copies a template only while nobody is connected to it, a concurrent copy's checks included.
+/// One copy at a time: Postgres copies a template only while no other session is connected to it.
 static CREATION: Mutex<()> = Mutex::const_new(());
 
 impl TestDb {
