@@ -22,6 +22,11 @@ impl Json {
         self.0.is_null()
     }
 
+    /// A member of an object; null where there is none.
+    pub fn member(&self, key: &str) -> Self {
+        Self(self.0.get(key).cloned().unwrap_or_default())
+    }
+
     /// Why Postgres could not store this value as `jsonb`, if it could not.
     ///
     /// `jsonb` keeps numbers as `numeric`, with at most 131072 digits before the point and 16383 after it, and refuses

@@ -59,10 +59,8 @@ pub struct Finish<'a> {
     pub missing: u64,
     pub unanswered: u64,
     pub requests: u64,
-    /// Given the changes that the database counted.
-    pub outcome: fn(&RunCounts, RunOutcome) -> RunOutcome,
-    /// What the outcome is if nothing was written.
-    pub otherwise: RunOutcome,
+    /// Why the pass was not complete; none if it was, and then its changes tell `Applied` from `NoChange`.
+    pub shortfall: Option<RunOutcome>,
     pub error: Option<&'a str>,
     /// From now, if the pass was complete.
     pub fresh_for: Duration,
@@ -196,7 +194,12 @@ impl Store {
         };
         let accounted = counts.inserted + counts.updated + counts.restored + counts.rejected + counts.missing;
         counts.unchanged = counts.observed.saturating_sub(accounted);
-        let outcome = (finish.outcome)(&counts, finish.otherwise);
+        let complete = if counts.changes() > 0 {
+            RunOutcome::Applied
+        } else {
+            RunOutcome::NoChange
+        };
+        let outcome = finish.shortfall.unwrap_or(complete);
         let stored = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         sqlx::query!(
             r#"

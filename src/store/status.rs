@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::{Error, Store};
+use crate::model::ClientId;
 
 /// One client as the database has it. Serialized as `status --output json` prints it.
 #[derive(Clone, Debug, Serialize)]
@@ -83,6 +84,42 @@ impl Store {
         .await?;
         tx.rollback().await?;
         Ok(clients)
+    }
+
+    /// The base address that a client was mirrored from; none for a client without a pass, or a database without tables.
+    ///
+    /// # Errors
+    ///
+    /// What Postgres says.
+    pub async fn source_of(&self, client: &ClientId) -> Result<Option<String>, Error> {
+        match self.pending_migrations().await {
+            Ok(_) => {}
+            Err(Error::NotMigrated { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        }
+        let mut tx = self.begin().await?;
+        let source = sqlx::query_scalar!(
+            "select base_url from sync_state where client_id = $1",
+            client.as_str()
+        )
+        .fetch_optional(&mut *tx)
+        .await?;
+        tx.rollback().await?;
+        Ok(source)
+    }
+
+    /// How many changes the ledger holds.
+    ///
+    /// # Errors
+    ///
+    /// What Postgres says.
+    pub async fn ledger_rows(&self) -> Result<i64, Error> {
+        let mut tx = self.begin().await?;
+        let rows = sqlx::query_scalar!(r#"select count(*) as "rows!" from managed_user_changes"#)
+            .fetch_one(&mut *tx)
+            .await?;
+        tx.rollback().await?;
+        Ok(rows)
     }
 
     /// The newest rejects, at most `limit`.

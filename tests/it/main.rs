@@ -1,5 +1,5 @@
 //! The integration tests, as one binary.
 
-mod simulator;
 mod embedded;
+mod simulator;
 mod support;

@@ -1,9 +1,7 @@
-//! What several tests need.
-
-pub(crate) mod http;
-//! What the tests stand on: databases of their own, and PgBouncer in front of them.
+//! What the tests stand on: databases of their own, and peers on real sockets.
 
 pub(crate) mod database;
+pub(crate) mod http;
 pub(crate) mod pgbouncer;
 
 pub(crate) use database::TestDb;

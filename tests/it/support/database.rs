@@ -11,6 +11,7 @@ use std::{
     thread,
 };
 
+use calmirror::store::{Settings, Store};
 use sqlx::{
     AssertSqlSafe, Connection, PgPool,
     postgres::{PgConnectOptions, PgConnection, PgPoolOptions},
@@ -28,10 +29,17 @@ const PREFIX: &str = "calmirror_test_";
 /// Databases of a `DATABASE_URL` that are older belong to a run that was killed.
 const LEFTOVER_AGE_S: i64 = 6 * 60 * 60;
 
-/// Brings an empty database to the newest schema.
+/// Brings an empty database to the newest schema, as the program does it.
 async fn migrate(options: PgConnectOptions) {
-    // LEAD: call the product's migrations here, with `options`, into the schema `public`. It runs once a process.
-    drop(options);
+    let settings = Settings {
+        schema: "public".to_owned(),
+        max_connections: 1,
+        pgbouncer: false,
+    };
+    let store = Store::open(options, &settings);
+    store.migrate().await.expect("an empty database can be migrated");
+    // The template may have no connection when it is copied.
+    store.close().await;
 }
 
 /// A migrated database that nobody else uses.
