@@ -9,6 +9,7 @@
 //! ```
 
 pub mod cli;
+pub mod calcom;
 pub mod clock;
 pub mod compare;
 pub mod config;
