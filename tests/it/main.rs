@@ -2,4 +2,7 @@
 
 mod embedded;
 mod simulator;
+//! The one integration test binary.
+
+mod calcom;
 mod support;

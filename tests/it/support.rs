@@ -14,3 +14,6 @@ pub(crate) use database::TestDb;
 pub(crate) fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
+//! What several tests share.
+
+pub(crate) mod scripted;
