@@ -8,8 +8,8 @@
 //!          targets  requests  answers    change set   hold?     one tx     run row    log
 //! ```
 
-pub mod cli;
 pub mod calcom;
+pub mod cli;
 pub mod clock;
 pub mod compare;
 pub mod config;
@@ -17,9 +17,10 @@ pub mod daemon;
 pub mod embedded;
 pub mod guard;
 pub mod model;
+pub mod retry;
 pub mod schedule;
 pub mod shutdown;
 pub mod simulator;
 pub mod store;
+pub mod sync;
 pub mod telemetry;
-pub mod retry;

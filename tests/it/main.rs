@@ -1,8 +1,6 @@
-//! The integration tests, as one binary.
-
-mod embedded;
-mod simulator;
-//! The one integration test binary.
+//! The integration tests, as one binary: real Postgres, real HTTP.
 
 mod calcom;
+mod embedded;
+mod simulator;
 mod support;

@@ -3,6 +3,7 @@
 pub(crate) mod database;
 pub(crate) mod http;
 pub(crate) mod pgbouncer;
+pub(crate) mod scripted;
 
 pub(crate) use database::TestDb;
 
@@ -14,6 +15,3 @@ pub(crate) use database::TestDb;
 pub(crate) fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
-//! What several tests share.
-
-pub(crate) mod scripted;

@@ -1,0 +1,137 @@
+//! One pass over one client: fetch its users, compare, write what differs, say what happened.
+
+mod apply;
+mod fetch;
+mod finish;
+mod report;
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use chrono::{DateTime, Utc};
+use tokio::{sync::mpsc, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+pub use report::{Failure, Report};
+
+use crate::{
+    calcom::Source,
+    compare::Values,
+    config,
+    model::UserId,
+    store::{BeginRun, Store},
+};
+
+/// Observations that are compared and written together. Large enough that a round trip to the database is cheap for each
+/// user, small enough that a batch is a short transaction and a few hundred kilobytes of memory.
+const BATCH: usize = 500;
+
+/// One pass over one client, ready to run.
+pub struct Pass<'a, S> {
+    pub store: &'a Store,
+    pub source: &'a S,
+    pub client: &'a config::Client,
+    /// Cal.com's base address: the identity of the source.
+    pub base_url: &'a str,
+    /// Requests under way at once.
+    pub concurrency: usize,
+    pub removal: config::Removal,
+    /// Whether values of personal fields are logged.
+    pub values: Values,
+    /// Whether each changed user gets its log line.
+    pub log_changes: bool,
+    /// When the schedule had the pass due; none when it was asked for by hand.
+    pub tick: Option<DateTime<Utc>>,
+    /// Take on a source other than the recorded one.
+    pub accept_source: bool,
+    /// How long the mirror counts as fresh after a complete pass, on top of what the pass took.
+    pub fresh_for: Duration,
+    /// Told how many users have been observed, as it goes.
+    pub progress: Option<&'a (dyn Fn(u64) + Sync)>,
+}
+
+/// What happened while users were fetched and written, before the pass says how it ended.
+#[derive(Debug, Default)]
+struct Course {
+    observed: u64,
+    present: u64,
+    rejected: u64,
+    missing: u64,
+    unanswered: u64,
+    /// The first user about whom nothing was learned, and why.
+    first_unanswered: Option<(UserId, crate::calcom::Error)>,
+    /// What ended the fetching early.
+    stopped: Option<crate::calcom::Error>,
+    /// The operator asked for an end.
+    cut: bool,
+}
+
+impl<S: Source> Pass<'_, S> {
+    /// Runs the pass. Every way in which it can end is in the report; the run is on record unless the database was away.
+    ///
+    /// Once `cancel` is cancelled, no further request is made; what was observed is still written.
+    pub async fn run(&self, cancel: &CancellationToken) -> Report {
+        let started = Instant::now();
+        let requests_before = self.source.requests();
+        let begin = BeginRun {
+            client_id: &self.client.id,
+            client_name: &self.client.name,
+            base_url: self.base_url,
+            tick: self.tick,
+            accept_source: self.accept_source,
+        };
+        let mut report = match apply::with_retries(|| self.store.begin_run(&begin)).await {
+            Ok(run) => self.run_begun(&run, requests_before, cancel).await,
+            Err(error) => self.never_begun(error).await,
+        };
+        report.duration_s = started.elapsed().as_secs_f64();
+        report.log();
+        report
+    }
+
+    /// The report of a pass that cannot begin because the database is not ready for it.
+    pub async fn refused(&self, error: crate::store::Error) -> Report {
+        let report = self.never_begun(error).await;
+        report.log();
+        report
+    }
+
+    /// Fetching and writing overlap: one half of the channel each.
+    async fn run_begun(
+        &self,
+        run: &crate::store::Run,
+        requests_before: u64,
+        cancel: &CancellationToken,
+    ) -> Report {
+        let (sender, receiver) = mpsc::channel(2 * BATCH);
+        let observed = AtomicU64::new(0);
+        let told = |count: u64| {
+            let observed = observed.fetch_add(count, Ordering::Relaxed) + count;
+            if let Some(progress) = self.progress {
+                progress(observed);
+            }
+        };
+        // The writer's failure ends the fetching: it drops its half of the channel.
+        let (mut course, written) = tokio::join!(
+            fetch::fetch(
+                self.source,
+                &self.client.users,
+                self.concurrency,
+                cancel,
+                sender,
+                told
+            ),
+            apply::write_batches(self, run, receiver),
+        );
+        let result = written.map(|tally| {
+            course.present = tally.present;
+            course.observed = tally.observed;
+            course.rejected = tally.rejected;
+            course.missing = tally.missing;
+        });
+        let requests = self.source.requests() - requests_before;
+        self.finish(run, course, result.err(), requests).await
+    }
+}

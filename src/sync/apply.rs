@@ -1,0 +1,117 @@
+//! Comparing and writing, batch by batch, while others are still being fetched.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::{BATCH, Pass, report};
+use crate::{
+    calcom::Source,
+    compare::{self, Change, ChangeSet},
+    model::{Observation, UserId},
+    store::{Error, Run},
+};
+
+/// A batch is written at the latest so long after its first observation, so that a slow pass shows its changes.
+const MAX_BATCH_AGE: Duration = Duration::from_secs(5);
+
+/// Long enough for a connection that was cut or a lock that was held; a server that is away for longer is left to the
+/// next tick.
+const RETRY_DELAYS: [Duration; 3] = [
+    Duration::from_millis(50),
+    Duration::from_millis(500),
+    Duration::from_secs(2),
+];
+
+/// What the batches came to.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    pub(super) observed: u64,
+    pub(super) present: u64,
+    pub(super) rejected: u64,
+    pub(super) missing: u64,
+}
+
+/// Calls the database until it answers, as long as another try may help.
+pub(super) async fn with_retries<T>(mut call: impl AsyncFnMut() -> Result<T, Error>) -> Result<T, Error> {
+    for delay in RETRY_DELAYS {
+        match call().await {
+            Err(error) if error.is_transient() => {
+                tracing::debug!(error = %error, "the database is asked again");
+                tokio::time::sleep(delay).await;
+            }
+            result => return result,
+        }
+    }
+    call().await
+}
+
+/// Writes what comes through the channel until it is closed.
+pub(super) async fn write_batches<S: Source>(
+    pass: &Pass<'_, S>,
+    run: &Run,
+    mut observations: mpsc::Receiver<Observation>,
+) -> Result<Tally, Error> {
+    let mut tally = Tally::default();
+    let mut batch = Vec::with_capacity(BATCH);
+    while fill(&mut batch, &mut observations).await {
+        write_batch(pass, run, &mut tally, &batch).await?;
+        batch.clear();
+    }
+    Ok(tally)
+}
+
+/// Waits for a full batch, the end of the channel, or the batch's time. False when there is nothing any more.
+async fn fill(batch: &mut Vec<Observation>, observations: &mut mpsc::Receiver<Observation>) -> bool {
+    if observations.recv_many(batch, BATCH).await == 0 {
+        return false;
+    }
+    let more = async {
+        while batch.len() < BATCH && observations.recv_many(batch, BATCH - batch.len()).await > 0 {}
+    };
+    // Whether the batch is full or its time is over makes no difference.
+    tokio::time::timeout(MAX_BATCH_AGE, more).await.ok();
+    true
+}
+
+async fn write_batch<S: Source>(
+    pass: &Pass<'_, S>,
+    run: &Run,
+    tally: &mut Tally,
+    batch: &[Observation],
+) -> Result<(), Error> {
+    let ids: Vec<UserId> = batch.iter().map(Observation::user_id).collect();
+    let mut attempted: Option<ChangeSet> = None;
+    let set = with_retries(async || {
+        let known = pass.store.known(&run.client_id, &ids).await?;
+        let set = compare::diff(&run.client_id, batch.to_vec(), &known);
+        if let Some(attempted) = &attempted {
+            log_what_was_written(pass, attempted, &set);
+        }
+        if !set.writes_nothing() {
+            attempted = Some(set.clone());
+            pass.store.apply(run, &set).await?;
+        }
+        Ok(set)
+    })
+    .await?;
+    for change in set.changes() {
+        report::log_change(pass, change);
+    }
+    tally.observed += batch.len() as u64;
+    tally.missing += set.missing as u64;
+    tally.rejected += set.rejected as u64;
+    tally.present += batch
+        .iter()
+        .filter(|seen| !matches!(seen, Observation::Gone(_)))
+        .count() as u64;
+    Ok(())
+}
+
+/// A batch whose commit was not answered may have been written: the changes that are no longer found were.
+fn log_what_was_written<S>(pass: &Pass<'_, S>, attempted: &ChangeSet, found: &ChangeSet) {
+    let still_due = |change: &Change| found.changes().any(|found| found.user_id() == change.user_id());
+    for change in attempted.changes().filter(|change| !still_due(change)) {
+        report::log_change(pass, change);
+    }
+}

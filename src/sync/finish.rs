@@ -1,0 +1,233 @@
+//! The end of a pass: removals, outcome, record.
+
+use super::{
+    Course, Pass,
+    apply::with_retries,
+    report::{self, Failure, Report},
+};
+use crate::{
+    calcom::{self, Source},
+    compare,
+    guard::{self, Limits, Verdict},
+    model::RunOutcome,
+    store::{self, Finish, Run},
+};
+
+/// Why a pass did not do all of its work.
+struct Shortfall {
+    outcome: RunOutcome,
+    error: String,
+    failure: Failure,
+}
+
+impl<S: Source> Pass<'_, S> {
+    pub(super) async fn finish(
+        &self,
+        run: &Run,
+        course: Course,
+        write_error: Option<store::Error>,
+        requests: u64,
+    ) -> Report {
+        let mut shortfall = match write_error {
+            Some(error) => Some(Shortfall::of_store(&error)),
+            None => Shortfall::of(&course),
+        };
+        // A pass that was stopped or cut has not heard enough of this client to remove anyone.
+        if shortfall
+            .as_ref()
+            .is_none_or(|shortfall| shortfall.outcome == RunOutcome::Partial)
+            && !course.cut
+        {
+            match self.remove(run, &course).await {
+                Ok(None) => {}
+                Ok(Some(held)) => shortfall = Some(held),
+                Err(error) => shortfall = Some(Shortfall::of_store(&error)),
+            }
+        }
+        let finish = Finish {
+            observed: course.observed,
+            rejected: course.rejected,
+            missing: course.missing,
+            unanswered: course.unanswered,
+            requests,
+            shortfall: shortfall.as_ref().map(|shortfall| shortfall.outcome),
+            error: shortfall.as_ref().map(|shortfall| shortfall.error.as_str()),
+            fresh_for: self.fresh_for,
+        };
+        let failure = shortfall
+            .as_ref()
+            .map_or(Failure::Fault, |shortfall| shortfall.failure);
+        let error = shortfall.as_ref().map(|shortfall| shortfall.error.clone());
+        match with_retries(|| self.store.finish_run(run, &finish)).await {
+            Ok(record) => Report::new(
+                self,
+                Some(run.id),
+                record.outcome,
+                record.counts,
+                requests,
+                error,
+                failure,
+            ),
+            Err(store_error) => {
+                let of_store = Shortfall::of_store(&store_error);
+                // What went wrong first says more than that it could not be recorded.
+                let error = error.unwrap_or(of_store.error);
+                let counts = store::RunCounts {
+                    observed: course.observed,
+                    ..Default::default()
+                };
+                let outcome = RunOutcome::Failed;
+                Report::new(
+                    self,
+                    Some(run.id),
+                    outcome,
+                    counts,
+                    requests,
+                    Some(error),
+                    of_store.failure,
+                )
+            }
+        }
+    }
+
+    /// The pass could not even begin: on record all the same, if the database takes it.
+    pub(super) async fn never_begun(&self, error: store::Error) -> Report {
+        let Shortfall {
+            outcome,
+            error: text,
+            failure,
+        } = Shortfall::of_store(&error);
+        let mut run_id = None;
+        if !error.is_transient() {
+            let client = self.client;
+            match self
+                .store
+                .record_run(&client.id, &client.name, self.tick, outcome, &text)
+                .await
+            {
+                Ok(id) => run_id = Some(id),
+                Err(error) => tracing::debug!(error = %error, "the failed pass could not be recorded"),
+            }
+        }
+        Report::new(
+            self,
+            run_id,
+            outcome,
+            store::RunCounts::default(),
+            0,
+            Some(text),
+            failure,
+        )
+    }
+
+    /// Removes the users that are proven gone, unless the guard holds them.
+    async fn remove(&self, run: &Run, course: &Course) -> Result<Option<Shortfall>, store::Error> {
+        if course.missing == 0 {
+            return Ok(None);
+        }
+        let removal = self.removal;
+        let gone = with_retries(|| {
+            self.store
+                .confirmed_gone(run, removal.confirmations, removal.min_age)
+        })
+        .await?;
+        if gone.is_empty() {
+            return Ok(None);
+        }
+        let live = with_retries(|| self.store.live_users(&run.client_id)).await?;
+        let set = compare::removals(gone);
+        let count = set.removals.len();
+        let limits = Limits {
+            max_count: removal.max_count,
+            max_percent: removal.max_percent,
+        };
+        let why = match guard::decide(count as u64, live, course.present, limits) {
+            Verdict::Apply => {
+                with_retries(|| self.store.apply_removals(run, &set)).await?;
+                for change in set.changes() {
+                    report::log_change(self, change);
+                }
+                return Ok(None);
+            }
+            Verdict::Hold { limit } => format!(
+                "{count} of {live} live users are proven gone, more than a pass may remove ({limit}, and never all): \
+                 nothing is removed; if they are really gone, raise removal.max_count for one pass"
+            ),
+            Verdict::NoControl => format!(
+                "{count} users are proven gone, but no other user of the client answered in this pass: nothing is \
+                 removed; add a user that exists to the client, or check its id"
+            ),
+        };
+        Ok(Some(Shortfall {
+            outcome: RunOutcome::Held,
+            error: why,
+            failure: Failure::Fault,
+        }))
+    }
+}
+
+impl Shortfall {
+    fn of_store(error: &store::Error) -> Self {
+        let text = with_remedy(error, error.remedy());
+        let failure = if error.is_transient() {
+            Failure::Unavailable
+        } else {
+            Failure::Fault
+        };
+        Self {
+            outcome: RunOutcome::Failed,
+            error: text,
+            failure,
+        }
+    }
+
+    fn of(course: &Course) -> Option<Self> {
+        let partial = |error| Self {
+            outcome: RunOutcome::Partial,
+            error,
+            failure: Failure::Fault,
+        };
+        if let Some(error) = &course.stopped {
+            return Some(Self::of_source(error));
+        }
+        if course.cut {
+            return Some(partial("the pass was asked to stop before its end".to_owned()));
+        }
+        if let Some((user, error)) = &course.first_unanswered {
+            if course.observed == 0 {
+                return Some(Self::of_source(error));
+            }
+            let count = course.unanswered;
+            return Some(partial(format!(
+                "nothing was learned of {count} users; the first, {user}: {error}"
+            )));
+        }
+        (course.rejected > 0).then(|| {
+            let count = course.rejected;
+            partial(format!(
+                "{count} users have records that cannot be mirrored; `calmirror status` lists them"
+            ))
+        })
+    }
+
+    fn of_source(error: &calcom::Error) -> Self {
+        let failure = if error.is_unavailable() {
+            Failure::Unavailable
+        } else {
+            Failure::Fault
+        };
+        let text = with_remedy(error, error.remedy().as_deref());
+        Self {
+            outcome: RunOutcome::Failed,
+            error: text,
+            failure,
+        }
+    }
+}
+
+fn with_remedy(error: &dyn std::error::Error, remedy: Option<&str>) -> String {
+    match remedy {
+        Some(remedy) => format!("{error}; {remedy}"),
+        None => error.to_string(),
+    }
+}

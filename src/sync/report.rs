@@ -1,0 +1,121 @@
+//! What a pass says when it has ended, and the log lines on the way.
+
+use serde::Serialize;
+
+use super::Pass;
+use crate::{compare::Change, model::RunOutcome, store::RunCounts};
+
+/// One ended pass. Serialized as `sync --output json` prints it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    pub client: String,
+    /// None when the pass could not be recorded.
+    pub run_id: Option<i64>,
+    pub outcome: RunOutcome,
+    /// Users that Cal.com said something about.
+    pub observed: u64,
+    pub inserted: u64,
+    pub updated: u64,
+    pub removed: u64,
+    pub restored: u64,
+    pub unchanged: u64,
+    pub rejected: u64,
+    pub missing: u64,
+    /// HTTP tries.
+    pub requests: u64,
+    pub duration_s: f64,
+    pub error: Option<String>,
+    #[serde(skip)]
+    pub failure: Failure,
+}
+
+/// What kind of failure a failed pass is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// Somebody has to change something.
+    Fault,
+    /// Cal.com or the database is away; another try may do.
+    Unavailable,
+}
+
+impl Report {
+    pub(super) fn new<S>(
+        pass: &Pass<'_, S>,
+        run_id: Option<i64>,
+        outcome: RunOutcome,
+        counts: RunCounts,
+        requests: u64,
+        error: Option<String>,
+        failure: Failure,
+    ) -> Self {
+        Self {
+            client: pass.client.name.clone(),
+            run_id,
+            outcome,
+            observed: counts.observed,
+            inserted: counts.inserted,
+            updated: counts.updated,
+            removed: counts.removed,
+            restored: counts.restored,
+            unchanged: counts.unchanged,
+            rejected: counts.rejected,
+            missing: counts.missing,
+            requests,
+            duration_s: 0.0,
+            error,
+            failure,
+        }
+    }
+
+    /// Rows of the mirror that the pass wrote, which is also the number of its ledger rows.
+    pub fn changes(&self) -> u64 {
+        self.inserted + self.updated + self.removed + self.restored
+    }
+
+    /// The one summary line of a pass.
+    pub(super) fn log(&self) {
+        macro_rules! summary {
+            ($level:ident) => {
+                tracing::$level!(
+                    client.name = %self.client,
+                    run.id = self.run_id,
+                    run.outcome = %self.outcome,
+                    run.observed = self.observed,
+                    run.inserted = self.inserted,
+                    run.updated = self.updated,
+                    run.removed = self.removed,
+                    run.restored = self.restored,
+                    run.unchanged = self.unchanged,
+                    run.rejected = self.rejected,
+                    run.missing = self.missing,
+                    run.requests = self.requests,
+                    run.duration_s = (self.duration_s * 1000.0).round() / 1000.0,
+                    error = self.error.as_deref(),
+                    "pass ended"
+                )
+            };
+        }
+        match self.outcome {
+            RunOutcome::Applied | RunOutcome::NoChange => summary!(info),
+            RunOutcome::Held | RunOutcome::Partial | RunOutcome::Skipped => summary!(warn),
+            RunOutcome::Failed => summary!(error),
+        }
+    }
+}
+
+/// The one line of a changed user.
+pub(super) fn log_change<S>(pass: &Pass<'_, S>, change: &Change) {
+    if !pass.log_changes {
+        return;
+    }
+    let values = pass.values;
+    let fields = (!change.fields.is_empty()).then(|| change.fields_display(values).to_string());
+    tracing::info!(
+        client.name = pass.client.name,
+        user.id = change.user_id().0,
+        change.kind = change.kind.as_str(),
+        change.version = change.version,
+        change.fields = fields.as_deref(),
+        "user changed"
+    );
+}
