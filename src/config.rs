@@ -1,16 +1,43 @@
 //! What the operator configures: one file, checked whole, with overrides from the environment.
 //!
-//! This is the only module that reads the environment.
+//! This is the only module that reads the environment. A file is read in three steps: [`tree`] gives each value its
+//! place, [`overrides`] lays the environment over it, and each section's file checks its own keys.
 
+mod calcom;
+mod clients;
+mod database;
+mod effective;
 pub(crate) mod environment;
+mod fault;
+mod location;
+mod log;
+mod names;
+mod overrides;
+mod reading;
+mod removal;
+mod schedule;
+mod secret;
+mod section;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod users;
 
 use std::{path::PathBuf, time::Duration};
 
 use chrono_tz::Tz;
 use secrecy::SecretString;
+use serde::Serialize;
 use url::Url;
 
 use crate::model::{ClientId, UserId};
+
+pub(crate) use database::holds_password;
+pub(crate) use effective::quoted;
+pub use environment::Environment;
+pub use fault::{Fault, Faults, Place, Warning};
+pub use location::{Loaded, NotFound};
+pub use secret::SecretSource;
 
 /// Everything the program is told, checked.
 #[derive(Clone, Debug)]
@@ -28,12 +55,25 @@ pub struct Config {
 pub struct Calcom {
     /// No trailing slash; a path prefix is kept in front of `/v2`.
     pub base_url: Url,
+    /// For clients that do not say otherwise.
+    pub fetch: FetchPlan,
+    /// For clients that do not say otherwise. 0: no limit of our own.
+    pub requests_per_minute: u32,
     /// HTTP requests under way at once, for one client.
     pub concurrency: usize,
     /// For one try: connecting, sending and reading the answer.
     pub timeout: Duration,
     /// After decompression.
     pub max_answer_bytes: usize,
+}
+
+/// How users are asked for. Both mean one GET a user in this version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FetchPlan {
+    /// The plan with the fewest requests of those that this version has.
+    Auto,
+    Get,
 }
 
 /// `[database]`: where the mirror is kept.
@@ -46,6 +86,7 @@ pub struct Database {
     pub pgbouncer: bool,
 }
 
+/// Which Postgres is meant.
 #[derive(Clone, Debug)]
 pub enum DatabaseUrl {
     /// A local Postgres of our own, in this data directory.
@@ -76,6 +117,7 @@ pub struct Removal {
     pub max_percent: f64,
 }
 
+/// `[log]`: what is written to stderr, and how.
 #[derive(Clone, Debug)]
 pub struct Log {
     pub format: LogFormat,
@@ -84,14 +126,17 @@ pub struct Log {
     pub level: String,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How log lines are laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum LogFormat {
     Text,
     Json,
 }
 
 /// Whether values of personal fields appear in logs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum LogValues {
     Masked,
     Full,
@@ -104,8 +149,11 @@ pub struct Client {
     pub name: String,
     pub id: ClientId,
     pub secret: SecretString,
+    /// Where the secret was read from.
+    pub secret_source: SecretSource,
     /// Ascending, each once.
     pub users: Vec<UserId>,
+    pub fetch: FetchPlan,
     /// 0: no limit of our own.
     pub requests_per_minute: u32,
     pub cron: String,

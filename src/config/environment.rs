@@ -1,8 +1,10 @@
-//! What is read from the process's environment apart from the configuration itself.
+//! The process's environment: as a value where it configures, and by name where programs are started.
 
 use std::{
+    collections::BTreeMap,
     env,
-    ffi::OsString,
+    ffi::{OsStr, OsString},
+    fmt,
     path::{Path, PathBuf},
 };
 
@@ -40,4 +42,105 @@ pub(crate) fn temp_dir() -> PathBuf {
 )]
 fn variable(name: &str) -> Option<OsString> {
     env::var_os(name).filter(|value| !value.is_empty())
+}
+
+/// Environment variables, and who runs the process.
+///
+/// Taken once from the process by [`Environment::of_process`], or made by tests from pairs.
+#[derive(Clone, Default)]
+pub struct Environment {
+    variables: BTreeMap<OsString, OsString>,
+    root: bool,
+}
+
+impl Environment {
+    /// The environment of this process.
+    #[expect(clippy::disallowed_methods, reason = "this is where the environment is read")]
+    pub fn of_process() -> Self {
+        Self {
+            variables: env::vars_os().collect(),
+            root: nix::unistd::geteuid().is_root(),
+        }
+    }
+
+    /// An environment of these variables alone, of a user who is not root.
+    pub fn from_pairs<K: Into<OsString>, V: Into<OsString>>(pairs: impl IntoIterator<Item = (K, V)>) -> Self {
+        Self {
+            variables: pairs
+                .into_iter()
+                .map(|(name, value)| (name.into(), value.into()))
+                .collect(),
+            root: false,
+        }
+    }
+
+    /// The same variables, for root.
+    #[must_use]
+    pub fn as_root(mut self) -> Self {
+        self.root = true;
+        self
+    }
+
+    /// Whether the process runs as root, which Postgres refuses to.
+    pub fn is_root(&self) -> bool {
+        self.root
+    }
+
+    /// `HOME`.
+    pub fn home(&self) -> Option<PathBuf> {
+        self.directory("HOME")
+    }
+
+    /// `XDG_DATA_HOME`, which counts only when absolute.
+    pub fn xdg_data_home(&self) -> Option<PathBuf> {
+        self.directory("XDG_DATA_HOME").filter(|path| path.is_absolute())
+    }
+
+    /// The first directory of `STATE_DIRECTORY`, which systemd sets.
+    pub fn state_directory(&self) -> Option<PathBuf> {
+        env::split_paths(self.get("STATE_DIRECTORY")?).next()
+    }
+
+    /// `CREDENTIALS_DIRECTORY`, which systemd sets.
+    pub fn credentials_directory(&self) -> Option<PathBuf> {
+        self.directory("CREDENTIALS_DIRECTORY")
+    }
+
+    /// Whether `NO_COLOR` leaves colour to what the terminal can show.
+    pub fn colour_allowed(&self) -> bool {
+        self.get("NO_COLOR").is_none()
+    }
+
+    fn directory(&self, name: &str) -> Option<PathBuf> {
+        self.get(name).map(PathBuf::from)
+    }
+
+    /// `None` for a variable that is unset or empty: both mean that nothing was said.
+    pub(super) fn get(&self, name: &str) -> Option<&OsStr> {
+        self.variables
+            .get(OsStr::new(name))
+            .map(OsString::as_os_str)
+            .filter(|value| !value.is_empty())
+    }
+
+    /// Variables whose names begin so, set to the empty text too, with the rest of their names.
+    pub(super) fn with_prefix<'a>(
+        &'a self,
+        prefix: &'a str,
+    ) -> impl Iterator<Item = (&'a str, &'a str, &'a OsStr)> {
+        self.variables.iter().filter_map(move |(name, value)| {
+            let name = name.to_str()?;
+            Some((name, name.strip_prefix(prefix)?, value.as_os_str()))
+        })
+    }
+}
+
+impl fmt::Debug for Environment {
+    /// Names only: some of the values are secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Environment")
+            .field("variables", &self.variables.keys().collect::<Vec<_>>())
+            .field("root", &self.root)
+            .finish()
+    }
 }

@@ -1,0 +1,201 @@
+//! The configuration as it is in force, fit to be shown: secrets stay where they are.
+
+use std::fmt::Write;
+
+use serde_json::{Value, json};
+
+use super::{Client, Config, DatabaseUrl, SecretSource};
+
+/// More ids than that say less than their number.
+const MAX_USERS_SHOWN: usize = 20;
+
+/// One key with its value.
+type Line = (&'static str, Value);
+
+impl Config {
+    /// Every key with its value in force, as TOML. Secrets are named by where they are, the database's password is
+    /// masked, and more than 20 users are only counted.
+    pub fn effective_toml(&self) -> String {
+        let mut out = String::new();
+        for (section, lines) in self.sections() {
+            push(&mut out, &format!("[{section}]"), &lines);
+        }
+        for client in &self.clients {
+            let mut lines = client_lines(client);
+            if client.users.len() <= MAX_USERS_SHOWN {
+                lines.push(("users", json!(client.users)));
+            }
+            push(&mut out, "[[clients]]", &lines);
+            if let (Some(first), Some(last)) = (client.users.first(), client.users.last())
+                && client.users.len() > MAX_USERS_SHOWN
+            {
+                writeln!(out, "# users: {}, from {first} to {last}", client.users.len())
+                    .expect("writing to a string does not fail");
+            }
+        }
+        out
+    }
+
+    /// The same as [`Config::effective_toml`] for programs; `user_count` says how many users there are, and `users`
+    /// has at most 20 of them.
+    pub fn effective_json(&self) -> Value {
+        let mut out: serde_json::Map<String, Value> = self
+            .sections()
+            .into_iter()
+            .map(|(section, lines)| (section.to_owned(), object(lines)))
+            .collect();
+        let clients = self.clients.iter().map(|client| {
+            let mut lines = client_lines(client);
+            let shown = client.users.len().min(MAX_USERS_SHOWN);
+            lines.push(("user_count", json!(client.users.len())));
+            lines.push(("users", json!(client.users[..shown])));
+            object(lines)
+        });
+        out.insert("clients".to_owned(), clients.collect());
+        Value::Object(out)
+    }
+
+    fn sections(&self) -> Vec<(&'static str, Vec<Line>)> {
+        // Without `..`, so that a new key is not forgotten here.
+        let Self {
+            calcom,
+            database,
+            schedule,
+            removal,
+            log,
+            clients: _,
+        } = self;
+        let mut database_lines = vec![
+            ("url", json!(database.url.masked())),
+            ("schema", json!(database.schema)),
+        ];
+        if let DatabaseUrl::Embedded { data_dir } = &database.url {
+            database_lines.push(("data_dir", json!(data_dir.to_string_lossy())));
+        }
+        database_lines.push(("max_connections", json!(database.max_connections)));
+        database_lines.push(("pgbouncer", json!(database.pgbouncer)));
+        vec![
+            (
+                "calcom",
+                vec![
+                    ("base_url", json!(calcom.base_url.as_str().trim_end_matches('/'))),
+                    ("fetch", json!(calcom.fetch)),
+                    ("requests_per_minute", json!(calcom.requests_per_minute)),
+                    ("concurrency", json!(calcom.concurrency)),
+                    ("timeout_s", json!(calcom.timeout.as_secs())),
+                    ("max_answer_bytes", json!(calcom.max_answer_bytes)),
+                ],
+            ),
+            ("database", database_lines),
+            (
+                "schedule",
+                vec![
+                    ("cron", json!(schedule.cron)),
+                    ("timezone", json!(schedule.timezone.name())),
+                    ("at_start", json!(schedule.at_start)),
+                ],
+            ),
+            (
+                "removal",
+                vec![
+                    ("confirmations", json!(removal.confirmations)),
+                    ("min_age_s", json!(removal.min_age.as_secs())),
+                    ("max_count", json!(removal.max_count)),
+                    ("max_percent", json!(removal.max_percent)),
+                ],
+            ),
+            (
+                "log",
+                vec![
+                    ("format", json!(log.format)),
+                    ("values", json!(log.values)),
+                    ("level", json!(log.level)),
+                ],
+            ),
+        ]
+    }
+}
+
+fn client_lines(client: &Client) -> Vec<Line> {
+    let Client {
+        name,
+        id,
+        secret: _,
+        secret_source,
+        users: _,
+        fetch,
+        requests_per_minute,
+        cron,
+    } = client;
+    vec![
+        ("name", json!(name)),
+        ("id", json!(id)),
+        ("secret", source(secret_source)),
+        ("fetch", json!(fetch)),
+        ("requests_per_minute", json!(requests_per_minute)),
+        ("cron", json!(cron)),
+    ]
+}
+
+fn source(source: &SecretSource) -> Value {
+    match source {
+        SecretSource::Env(name) => json!({ "env": name }),
+        SecretSource::File(path) => json!({ "file": path.to_string_lossy() }),
+        SecretSource::Credential(name) => json!({ "credential": name }),
+    }
+}
+
+fn object(lines: Vec<Line>) -> Value {
+    lines
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect()
+}
+
+fn push(out: &mut String, heading: &str, lines: &[Line]) {
+    if !out.is_empty() {
+        out.push('\n');
+    }
+    out.push_str(heading);
+    out.push('\n');
+    for (key, value) in lines {
+        out.push_str(key);
+        out.push_str(" = ");
+        push_value(out, value);
+        out.push('\n');
+    }
+}
+
+fn push_value(out: &mut String, value: &Value) {
+    match value {
+        Value::Object(entries) => {
+            out.push_str("{ ");
+            for (index, (key, value)) in entries.iter().enumerate() {
+                if index > 0 {
+                    out.push_str(", ");
+                }
+                out.push_str(key);
+                out.push_str(" = ");
+                push_value(out, value);
+            }
+            out.push_str(" }");
+        }
+        Value::Array(values) => {
+            out.push('[');
+            for (index, value) in values.iter().enumerate() {
+                if index > 0 {
+                    out.push_str(", ");
+                }
+                push_value(out, value);
+            }
+            out.push(']');
+        }
+        Value::String(text) => out.push_str(&quoted(text)),
+        other => write!(out, "{other}").expect("writing to a string does not fail"),
+    }
+}
+
+/// A TOML string. JSON's escapes are all TOML's as well; only U+007F needs one more.
+pub(crate) fn quoted(text: &str) -> String {
+    Value::from(text).to_string().replace('\u{7f}', "\\u007f")
+}

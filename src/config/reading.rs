@@ -1,0 +1,113 @@
+//! One reading of a configuration: what it may look at, and what it found wrong so far.
+
+use std::path::{Path, PathBuf};
+
+use super::{
+    environment::Environment,
+    fault::{Fault, Place, Warning},
+    tree::Origin,
+};
+
+/// Enough to see what is wrong with a list or a file of users without drowning the rest.
+pub(super) const MAX_FAULTS_A_LIST: usize = 10;
+
+pub(super) struct Reading<'a> {
+    pub(super) file: &'a Path,
+    pub(super) environment: &'a Environment,
+    text: &'a str,
+    line_starts: Vec<usize>,
+    pub(super) faults: Vec<Fault>,
+    pub(super) warnings: Vec<Warning>,
+}
+
+impl<'a> Reading<'a> {
+    pub(super) fn new(file: &'a Path, text: &'a str, environment: &'a Environment) -> Self {
+        let line_starts = std::iter::once(0)
+            .chain(text.match_indices('\n').map(|(index, _)| index + 1))
+            .collect();
+        Self {
+            file,
+            environment,
+            text,
+            line_starts,
+            faults: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    pub(super) fn fault(
+        &mut self,
+        origin: &Origin,
+        key: impl Into<String>,
+        message: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
+        let place = self.place(origin);
+        self.fault_at(place, key, message, remedy);
+    }
+
+    pub(super) fn fault_at(
+        &mut self,
+        place: Place,
+        key: impl Into<String>,
+        message: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
+        self.faults.push(Fault {
+            place,
+            key: key.into(),
+            message: message.into(),
+            remedy: remedy.into(),
+        });
+    }
+
+    pub(super) fn warn(
+        &mut self,
+        origin: &Origin,
+        key: impl Into<String>,
+        message: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
+        self.warnings.push(Warning(Fault {
+            place: self.place(origin),
+            key: key.into(),
+            message: message.into(),
+            remedy: remedy.into(),
+        }));
+    }
+
+    pub(super) fn place(&self, origin: &Origin) -> Place {
+        match origin {
+            Origin::Byte(byte) => {
+                let line = self.line_starts.partition_point(|start| start <= byte);
+                let start = self.line_starts[line - 1];
+                let column = self
+                    .text
+                    .get(start..*byte)
+                    .map_or(1, |before| before.chars().count() + 1);
+                Place::Line {
+                    path: self.file.to_owned(),
+                    line,
+                    column,
+                }
+            }
+            Origin::Variable(name) => Place::Variable(name.clone()),
+            Origin::Nowhere => Place::File(self.file.to_owned()),
+        }
+    }
+
+    /// The line of a value, for messages about another one.
+    pub(super) fn line(&self, origin: &Origin) -> Option<usize> {
+        match self.place(origin) {
+            Place::Line { line, .. } => Some(line),
+            Place::File(_) | Place::Variable(_) => None,
+        }
+    }
+
+    /// Relative paths are relative to the configuration file, not to wherever the program was started.
+    pub(super) fn resolve(&self, path: &str) -> PathBuf {
+        self.file
+            .parent()
+            .map_or_else(|| PathBuf::from(path), |directory| directory.join(path))
+    }
+}

@@ -1,0 +1,233 @@
+//! A client's secret, which the file never holds: it says where the secret is.
+
+use std::{
+    fmt, fs, io,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+use secrecy::SecretString;
+use serde::Serialize;
+
+use super::{
+    names,
+    reading::Reading,
+    section::Section,
+    tree::{Origin, Raw, Table},
+};
+
+/// Where a client's secret is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SecretSource {
+    /// An environment variable.
+    Env(String),
+    File(PathBuf),
+    /// A systemd credential: a file in `$CREDENTIALS_DIRECTORY`.
+    Credential(String),
+}
+
+impl fmt::Display for SecretSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Env(name) => write!(f, "the environment variable {name}"),
+            Self::File(path) => write!(f, "the file {}", path.display()),
+            Self::Credential(name) => write!(f, "the systemd credential {name}"),
+        }
+    }
+}
+
+const PLACES: [&str; 3] = ["env", "file", "credential"];
+const FORM: &str = "write { env = \"NAME\" }, { file = \"path\" } or { credential = \"name\" }";
+/// Far above any secret, and small enough to read whatever was named by mistake.
+const MAX_SECRET_BYTES: u64 = 64 * 1024;
+
+pub(super) fn read(section: &Section<'_>, reading: &mut Reading<'_>) -> Option<(SecretString, SecretSource)> {
+    let key = section.key("secret");
+    let Some(node) = section.node("secret") else {
+        reading.fault(&section.origin, key, "is missing", FORM);
+        return None;
+    };
+    match &node.raw {
+        Raw::Table(table) => from_table(table, &node.origin, key, reading),
+        Raw::Text(_) => {
+            let message = "must not stand in this file, which tends to be copied and committed";
+            reading.fault(&node.origin, key, message, FORM);
+            None
+        }
+        other => {
+            reading.fault(
+                &node.origin,
+                key,
+                format!("must say where the secret is, not be {}", other.kind()),
+                FORM,
+            );
+            None
+        }
+    }
+}
+
+fn from_table(
+    table: &Table,
+    origin: &Origin,
+    key: String,
+    reading: &mut Reading<'_>,
+) -> Option<(SecretString, SecretSource)> {
+    let section = Section {
+        path: key.clone(),
+        table: Some(table),
+        origin: origin.clone(),
+    };
+    names::refuse_unknown(&section, "clients.secret", &PLACES, reading);
+    let given: Vec<_> = PLACES
+        .into_iter()
+        .filter(|place| table.get(place).is_some())
+        .collect();
+    let place = match given.as_slice() {
+        [place] => *place,
+        [] => {
+            // An unknown key was reported already.
+            if table.0.is_empty() {
+                reading.fault(origin, key, "says nothing", FORM);
+            }
+            return None;
+        }
+        _ => {
+            reading.fault(
+                origin,
+                key,
+                format!("says both {}", given.join(" and ")),
+                "keep one of them",
+            );
+            return None;
+        }
+    };
+    let said = section.text(place, reading)?;
+    if place == "env" && !is_variable_name(&said.value) {
+        // Not shown: it may be the secret itself.
+        let message = "env must be the name of an environment variable";
+        let remedy = "the secret is that variable's value";
+        reading.fault(&said.origin, key, message, remedy);
+        return None;
+    }
+    let (source, found) = match place {
+        "env" => from_variable(said.value, reading),
+        "file" => {
+            let path = reading.resolve(&said.value);
+            let found = from_file(&path);
+            if found.is_ok() {
+                warn_if_open(&path, &said.origin, &key, reading);
+            }
+            (SecretSource::File(path), found)
+        }
+        _ => from_credential(said.value, reading),
+    };
+    let found = found.and_then(|secret| match unfit(&secret) {
+        None => Ok(secret),
+        Some(why) => Err((format!("{source} {why}"), String::new())),
+    });
+    match found {
+        Ok(secret) => Some((SecretString::from(secret), source)),
+        Err((message, remedy)) => {
+            reading.fault(&said.origin, key, message, remedy);
+            None
+        }
+    }
+}
+
+fn is_variable_name(name: &str) -> bool {
+    !name.starts_with(|c: char| c.is_ascii_digit())
+        && name.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_')
+}
+
+type Found = Result<String, (String, String)>;
+
+fn from_variable(name: String, reading: &Reading<'_>) -> (SecretSource, Found) {
+    let found = match reading.environment.get(&name) {
+        Some(value) => value.to_str().map(str::to_owned).ok_or_else(|| {
+            (
+                format!("the environment variable {name} is not UTF-8"),
+                String::new(),
+            )
+        }),
+        None => Err((
+            format!("the environment variable {name} is unset or empty"),
+            "set it to the client's secret".to_owned(),
+        )),
+    };
+    (SecretSource::Env(name), found)
+}
+
+fn from_credential(name: String, reading: &Reading<'_>) -> (SecretSource, Found) {
+    let found = if name.contains('/') || matches!(name.as_str(), "." | "..") {
+        Err((
+            format!("{name:?} is no credential's name"),
+            "write the name alone, as in LoadCredential=name:path".to_owned(),
+        ))
+    } else {
+        match reading.environment.credentials_directory() {
+            Some(directory) => from_file(&directory.join(&name)),
+            None => Err((
+                "CREDENTIALS_DIRECTORY is not set, so systemd passed no credentials".to_owned(),
+                format!("add LoadCredential={name}:/path/of/the/secret to the unit"),
+            )),
+        }
+    };
+    (SecretSource::Credential(name), found)
+}
+
+fn from_file(path: &Path) -> Found {
+    let cannot = |error: io::Error| {
+        (
+            format!("{} cannot be read: {error}", path.display()),
+            String::new(),
+        )
+    };
+    let metadata = fs::metadata(path).map_err(cannot)?;
+    if !metadata.is_file() && !metadata.is_dir() {
+        // A pipe would keep the program waiting.
+        return Err((format!("{} is no regular file", path.display()), String::new()));
+    }
+    if metadata.is_file() && metadata.len() > MAX_SECRET_BYTES {
+        return Err((
+            format!("{} is too large for a secret", path.display()),
+            String::new(),
+        ));
+    }
+    let text = fs::read_to_string(path).map_err(cannot)?;
+    let text = text.trim_end_matches(['\n', '\r']);
+    if text.is_empty() {
+        return Err((
+            format!("{} is empty", path.display()),
+            "write the client's secret into it".to_owned(),
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+/// Why a secret could not be sent as a header as it is.
+fn unfit(secret: &str) -> Option<&'static str> {
+    if secret.trim() != secret {
+        Some("begins or ends with white space")
+    } else if !secret.bytes().all(|c| (b' '..=b'~').contains(&c)) {
+        Some("holds a character that no secret has, such as a line break")
+    } else {
+        None
+    }
+}
+
+fn warn_if_open(path: &Path, origin: &Origin, key: &str, reading: &mut Reading<'_>) {
+    // Container engines mount secrets there, readable for all of the one user that the container has.
+    if path.starts_with("/run/secrets") {
+        return;
+    }
+    let Ok(metadata) = fs::metadata(path) else { return };
+    if metadata.permissions().mode() & 0o044 != 0 {
+        reading.warn(
+            origin,
+            key,
+            format!("{} can be read by others", path.display()),
+            format!("chmod 600 {}", path.display()),
+        );
+    }
+}
