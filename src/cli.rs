@@ -1,3 +1,175 @@
-//! The commands, one file each.
+//! The commands, one file each, and what they share: arguments, output, exit codes.
 
+pub mod check;
+pub mod completions;
+pub mod config;
+pub mod demo;
+pub mod exit;
+pub mod history;
+pub mod init;
+pub mod migrate;
+pub mod mirror;
+pub mod run;
 pub mod simulate;
+pub mod status;
+pub mod sync;
+mod table;
+
+use std::{io::Write, path::PathBuf};
+
+use clap::{Parser, Subcommand, ValueEnum};
+use serde::Serialize;
+
+use self::exit::Exit;
+use crate::{
+    config::{Config, Environment},
+    shutdown::Shutdown,
+    telemetry,
+};
+
+/// Keep a Postgres table true to what Cal.com says of your managed users
+#[derive(Debug, Parser)]
+#[command(
+    name = "calmirror",
+    version,
+    arg_required_else_help = true,
+    disable_help_subcommand = true
+)]
+pub struct Cli {
+    /// Configuration [default: config.toml, then /etc/calmirror/config.toml]
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+
+    /// How results are printed
+    #[arg(long, value_name = "FORMAT", global = true, default_value = "text")]
+    output: Output,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// How results are printed on standard output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people
+    Text,
+    /// For programs: one JSON value a line
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show it all at once: a local Postgres, a simulated Cal.com, three passes
+    Demo(demo::DemoArgs),
+    /// Write a configuration from a client id and its secret's whereabouts, and check it
+    Init(init::InitArgs),
+    /// Check configuration, database and credentials, with one request a client
+    Check,
+    /// Make one pass over each client
+    Sync(sync::SyncArgs),
+    /// Make passes on schedule until stopped
+    Run,
+    /// Show how fresh the mirror is, and what the last passes did
+    Status,
+    /// Show every change of one user
+    History(history::HistoryArgs),
+    /// Bring the database's tables up to this version
+    Migrate,
+    /// Print the effective configuration, secrets masked
+    Config,
+    /// Serve a simulated Cal.com
+    Simulate(simulate::SimulateArgs),
+    /// Print a completion script for a shell
+    Completions(completions::CompletionsArgs),
+}
+
+impl Cli {
+    /// Runs the command.
+    ///
+    /// # Errors
+    ///
+    /// What kept it from being done. What a command found is in the exit code.
+    pub async fn run(self, environment: &Environment) -> anyhow::Result<Exit> {
+        let mut out = Out::new(self.output);
+        match &self.command {
+            Command::Demo(args) => demo::run(args, &mut out, environment).await,
+            Command::Init(args) => init_and_check(args, &mut out, environment).await,
+            Command::Check => check::run(self.load(environment)?, &mut out).await,
+            Command::Sync(args) => sync::run(args, self.load(environment)?, &mut out).await,
+            Command::Run => run::run(self.load(environment)?).await,
+            Command::Status => status::run(self.load(environment)?, &mut out).await,
+            Command::History(args) => history::run(args, self.load(environment)?, &mut out).await,
+            Command::Migrate => migrate::run(self.load(environment)?, &mut out).await,
+            Command::Config => {
+                let config = self.load(environment)?;
+                config::run(&config, self.output == Output::Json, &mut out.writer)?;
+                Ok(Exit::Success)
+            }
+            Command::Simulate(args) => {
+                let shutdown = Shutdown::install()?;
+                simulate::run(args, &mut out.writer, shutdown.token()).await?;
+                Ok(Exit::Success)
+            }
+            Command::Completions(args) => completions::run(args, &mut out),
+        }
+    }
+
+    /// Reads the configuration and starts logging as it says.
+    fn load(&self, environment: &Environment) -> anyhow::Result<Config> {
+        let path = Config::find(self.config.as_deref())?;
+        let loaded = Config::load(&path, environment)?;
+        telemetry::init(&loaded.config.log, environment.colour_allowed())?;
+        for warning in &loaded.warnings {
+            tracing::warn!("{warning}");
+        }
+        Ok(loaded.config)
+    }
+}
+
+async fn init_and_check(
+    args: &init::InitArgs,
+    out: &mut Out,
+    environment: &Environment,
+) -> anyhow::Result<Exit> {
+    if let Some(config) = init::write(args, &mut out.writer, environment)? {
+        telemetry::init(&config.log, environment.colour_allowed())?;
+        return check::run(config, out).await;
+    }
+    Ok(Exit::Success)
+}
+
+/// Standard output, with colours only where a terminal shows them.
+pub struct Out {
+    pub format: Output,
+    pub writer: anstream::AutoStream<std::io::Stdout>,
+}
+
+impl Out {
+    pub fn new(format: Output) -> Self {
+        Self {
+            format,
+            writer: anstream::stdout(),
+        }
+    }
+
+    /// Prints one line of JSON.
+    ///
+    /// # Errors
+    ///
+    /// When standard output is closed.
+    pub fn json(&mut self, value: &impl Serialize) -> anyhow::Result<()> {
+        let line = serde_json::to_string(value)?;
+        writeln!(self.writer, "{line}")?;
+        Ok(())
+    }
+
+    /// Prints a line for people.
+    ///
+    /// # Errors
+    ///
+    /// When standard output is closed.
+    pub fn line(&mut self, text: impl std::fmt::Display) -> anyhow::Result<()> {
+        writeln!(self.writer, "{text}")?;
+        Ok(())
+    }
+}

@@ -1,7 +1,7 @@
 //! What the operator configures: one file, checked whole, with overrides from the environment.
 //!
-//! This is the only module that reads the environment. A file is read in three steps: [`tree`] gives each value its
-//! place, [`overrides`] lays the environment over it, and each section's file checks its own keys.
+//! This is the only module that reads the environment. A file is read in three steps: `tree` gives each value its
+//! place, `overrides` lays the environment over it, and each section's file checks its own keys.
 
 mod calcom;
 mod clients;

@@ -9,13 +9,14 @@ mod migrate;
 mod removals;
 mod runs;
 mod status;
+mod tx;
 mod users;
 
 use std::{fmt, str::FromStr, time::Duration};
 
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::{
-    AssertSqlSafe, PgPool, Postgres, Transaction,
+    AssertSqlSafe, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
@@ -23,6 +24,8 @@ pub use error::Error;
 pub use history::HistoryEntry;
 pub use runs::{BeginRun, Finish, Run, RunCounts, RunRecord};
 pub use status::{ClientStatus, RejectStatus};
+
+use self::tx::Tx;
 
 /// How long a connection may take, a pool's queue included.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -42,6 +45,7 @@ pub struct Settings {
 pub struct Store {
     pool: PgPool,
     begin: String,
+    pgbouncer: bool,
     schema: String,
 }
 
@@ -69,8 +73,7 @@ impl Store {
     pub fn open(options: PgConnectOptions, settings: &Settings) -> Self {
         let mut options = options.application_name("calmirror");
         if settings.pgbouncer {
-            // PgBouncer 1.18 refuses start-up parameters that it does not know, and has no way to find a named
-            // statement again on another server connection.
+            // PgBouncer refuses start-up parameters that it does not know.
             options = options.statement_cache_capacity(0).extra_float_digits(None);
         }
         let pool = PgPoolOptions::new()
@@ -86,6 +89,7 @@ impl Store {
         Self {
             pool,
             begin,
+            pgbouncer: settings.pgbouncer,
             schema: settings.schema.clone(),
         }
     }
@@ -100,8 +104,9 @@ impl Store {
         self.pool.close().await;
     }
 
-    async fn begin(&self) -> Result<Transaction<'static, Postgres>, Error> {
-        Ok(self.pool.begin_with(AssertSqlSafe(self.begin.clone())).await?)
+    async fn begin(&self) -> Result<Tx, Error> {
+        let transaction = self.pool.begin_with(AssertSqlSafe(self.begin.clone())).await?;
+        Ok(Tx::new(transaction, !self.pgbouncer))
     }
 }
 

@@ -41,7 +41,7 @@ impl Store {
             "#,
             user.0,
         )
-        .fetch_all(&mut *tx)
+        .fetch_all(&mut tx)
         .await?;
         tx.rollback().await?;
         let entries = rows.into_iter().map(|row| HistoryEntry {

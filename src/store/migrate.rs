@@ -27,19 +27,23 @@ impl Store {
         // A session's lock would outlive the transaction in PgBouncer, so sqlx's own is off.
         sqlx::query("select pg_advisory_xact_lock($1)")
             .bind(MIGRATION_LOCK)
-            .execute(&mut *tx)
+            .execute(&mut tx)
             .await?;
         let schema = quote_identifier(&self.schema);
         let exists: bool = sqlx::query_scalar("select to_regnamespace($1) is not null")
             .bind(&schema)
-            .fetch_one(&mut *tx)
+            .fetch_one(&mut tx)
             .await?;
         if !exists {
             sqlx::query(AssertSqlSafe(format!("create schema {schema}")))
-                .execute(&mut *tx)
+                .execute(&mut tx)
                 .await?;
         }
-        migrator().run_direct(None, &mut *tx, false).await?;
+        migrator().run_direct(None, tx.connection(), false).await?;
+        if self.pgbouncer {
+            // sqlx's migrator names its statements; on a shared connection they would be in the next one's way.
+            sqlx::raw_sql("deallocate all").execute(tx.connection()).await?;
+        }
         tx.commit().await?;
         Ok(pending)
     }
@@ -54,7 +58,7 @@ impl Store {
         let table = format!("{}.{MIGRATIONS_TABLE}", quote_identifier(&self.schema));
         let exists: bool = sqlx::query_scalar("select to_regclass($1) is not null")
             .bind(&table)
-            .fetch_one(&mut *tx)
+            .fetch_one(&mut tx)
             .await?;
         if !exists {
             return Err(Error::NotMigrated {
@@ -62,7 +66,7 @@ impl Store {
             });
         }
         let applied: Vec<i64> = sqlx::query_scalar(AssertSqlSafe(format!("select version from {table}")))
-            .fetch_all(&mut *tx)
+            .fetch_all(&mut tx)
             .await?;
         tx.rollback().await?;
         let migrator = migrator();

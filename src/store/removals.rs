@@ -36,7 +36,7 @@ impl Store {
             i32::try_from(confirmations).unwrap_or(i32::MAX),
             min_age.as_secs_f64(),
         )
-        .fetch_all(&mut *tx)
+        .fetch_all(&mut tx)
         .await?;
         tx.rollback().await?;
         if ids.is_empty() {
@@ -58,7 +58,7 @@ impl Store {
             r#"select count(*) as "count!" from managed_users where client_id = $1 and removed_at is null"#,
             client.as_str(),
         )
-        .fetch_one(&mut *tx)
+        .fetch_one(&mut tx)
         .await?;
         tx.rollback().await?;
         Ok(u64::try_from(live).unwrap_or_default())
@@ -107,7 +107,7 @@ impl Store {
             &ids,
             &versions,
         )
-        .fetch_one(&mut *tx)
+        .fetch_one(&mut tx)
         .await?;
         if usize::try_from(written).ok() != Some(set.removals.len()) {
             return Err(Error::Conflict);
@@ -117,7 +117,7 @@ impl Store {
             run.client_id.as_str(),
             &ids,
         )
-        .execute(&mut *tx)
+        .execute(&mut tx)
         .await?;
         // A rejected record of a user that is gone concerns nobody any more.
         sqlx::query!(
@@ -125,7 +125,7 @@ impl Store {
             run.client_id.as_str(),
             &ids,
         )
-        .execute(&mut *tx)
+        .execute(&mut tx)
         .await?;
         count_changes(&mut tx, run, set).await?;
         tx.commit().await?;

@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
-use sqlx::{Postgres, Transaction};
-
-use super::{Error, Store};
+use super::{Error, Store, tx::Tx};
 use crate::model::{ClientId, RunOutcome};
+use chrono::{DateTime, Utc};
 
 /// What a pass says of itself when it begins.
 #[derive(Clone, Debug)]
@@ -75,12 +73,12 @@ pub struct RunRecord {
 
 impl Run {
     /// Locks the client's fence for the rest of the transaction, or finds that it has moved on.
-    pub(super) async fn check_fence(&self, tx: &mut Transaction<'static, Postgres>) -> Result<(), Error> {
+    pub(super) async fn check_fence(&self, tx: &mut Tx) -> Result<(), Error> {
         let theirs = sqlx::query_scalar!(
             "select epoch from sync_state where client_id = $1 for update",
             self.client_id.as_str(),
         )
-        .fetch_optional(&mut **tx)
+        .fetch_optional(tx)
         .await?
         .unwrap_or_default();
         if theirs == self.epoch {
@@ -105,7 +103,7 @@ impl Store {
         let id = sqlx::query_scalar!(
             r#"select nextval(pg_get_serial_sequence('sync_runs', 'run_id')) as "run_id!""#
         )
-        .fetch_one(&mut *tx)
+        .fetch_one(&mut tx)
         .await?;
         let state = sqlx::query!(
             r#"
@@ -124,7 +122,7 @@ impl Store {
             id,
             begin.accept_source,
         )
-        .fetch_one(&mut *tx)
+        .fetch_one(&mut tx)
         .await?;
         if state.base_url != begin.base_url {
             return Err(Error::SourceChanged {
@@ -141,7 +139,7 @@ impl Store {
             "#,
             begin.client_id.as_str(),
         )
-        .execute(&mut *tx)
+        .execute(&mut tx)
         .await?;
         sqlx::query!(
             r#"
@@ -155,7 +153,7 @@ impl Store {
             state.epoch,
             begin.tick,
         )
-        .execute(&mut *tx)
+        .execute(&mut tx)
         .await?;
         tx.commit().await?;
         Ok(Run {
@@ -177,7 +175,7 @@ impl Store {
             "select inserted, updated, removed, restored from sync_runs where run_id = $1",
             run.id,
         )
-        .fetch_one(&mut *tx)
+        .fetch_one(&mut tx)
         .await?;
         let count = |number: i64| u64::try_from(number).unwrap_or_default();
         let mut counts = RunCounts {
@@ -218,7 +216,7 @@ impl Store {
             stored(counts.requests),
             finish.error,
         )
-        .execute(&mut *tx)
+        .execute(&mut tx)
         .await?;
         if outcome.is_complete() {
             sqlx::query!(
@@ -234,7 +232,7 @@ impl Store {
                 run.id,
                 finish.fresh_for.as_secs_f64(),
             )
-            .execute(&mut *tx)
+            .execute(&mut tx)
             .await?;
         }
         tx.commit().await?;
@@ -267,7 +265,7 @@ impl Store {
             outcome.as_str(),
             error,
         )
-        .fetch_one(&mut *tx)
+        .fetch_one(&mut tx)
         .await?;
         tx.commit().await?;
         Ok(id)
@@ -288,7 +286,7 @@ impl Store {
             client_id.as_str(),
             error,
         )
-        .execute(&mut *tx)
+        .execute(&mut tx)
         .await?
         .rows_affected();
         tx.commit().await?;

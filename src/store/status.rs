@@ -80,7 +80,7 @@ impl Store {
             order by f.client_name
             "#
         )
-        .fetch_all(&mut *tx)
+        .fetch_all(&mut tx)
         .await?;
         tx.rollback().await?;
         Ok(clients)
@@ -102,7 +102,7 @@ impl Store {
             "select base_url from sync_state where client_id = $1",
             client.as_str()
         )
-        .fetch_optional(&mut *tx)
+        .fetch_optional(&mut tx)
         .await?;
         tx.rollback().await?;
         Ok(source)
@@ -116,7 +116,7 @@ impl Store {
     pub async fn ledger_rows(&self) -> Result<i64, Error> {
         let mut tx = self.begin().await?;
         let rows = sqlx::query_scalar!(r#"select count(*) as "rows!" from managed_user_changes"#)
-            .fetch_one(&mut *tx)
+            .fetch_one(&mut tx)
             .await?;
         tx.rollback().await?;
         Ok(rows)
@@ -141,7 +141,7 @@ impl Store {
             "#,
             i64::from(limit),
         )
-        .fetch_all(&mut *tx)
+        .fetch_all(&mut tx)
         .await?;
         tx.rollback().await?;
         Ok(rejects)

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use sqlx::{PgConnection, Postgres, Transaction, types::Json as Jsonb};
+use sqlx::types::Json as Jsonb;
 
-use super::{Error, Run, Store};
+use super::{Error, Run, Store, tx::Tx};
 use crate::{
     compare::{Bookkeeping, Change, ChangeSet, Known, Mirrored, RecordedReject},
     model::{ClientId, Json, JsonObject, ManagedUser, UserId},
@@ -46,7 +46,7 @@ impl Store {
             &ids,
             client.as_str(),
         )
-        .fetch_all(&mut *tx)
+        .fetch_all(&mut tx)
         .await?;
         tx.rollback().await?;
         let known = rows.into_iter().map(|row| {
@@ -198,11 +198,7 @@ pub(super) fn changed_object(change: &Change) -> JsonObject {
 }
 
 /// Rows and ledger in one statement, so that what the ledger says a row became is the row itself.
-async fn write_changes(
-    tx: &mut Transaction<'static, Postgres>,
-    run: &Run,
-    changes: &[&Change],
-) -> Result<(), Error> {
+async fn write_changes(tx: &mut Tx, run: &Run, changes: &[&Change]) -> Result<(), Error> {
     let c = Columns::of(changes);
     let written = sqlx::query_scalar!(
         r#"
@@ -280,7 +276,7 @@ async fn write_changes(
         &c.kind,
         &c.changed as &[Jsonb<JsonObject>],
     )
-    .fetch_one(&mut **tx)
+    .fetch_one(&mut *tx)
     .await?;
     // A row that another writer inserted or changed meanwhile is not written, and so not counted.
     if usize::try_from(written).ok() == Some(changes.len()) {
@@ -290,11 +286,7 @@ async fn write_changes(
     }
 }
 
-async fn write_bookkeeping(
-    tx: &mut Transaction<'static, Postgres>,
-    run: &Run,
-    bookkeeping: &Bookkeeping,
-) -> Result<(), Error> {
+async fn write_bookkeeping(tx: &mut Tx, run: &Run, bookkeeping: &Bookkeeping) -> Result<(), Error> {
     let Bookkeeping {
         confirm_missing,
         record_missing,
@@ -321,7 +313,7 @@ async fn write_bookkeeping(
             run.id,
             &missing,
         )
-        .execute(&mut **tx)
+        .execute(&mut *tx)
         .await?;
     }
     delete_rows(tx, run, sighted, clear_rejects).await?;
@@ -350,25 +342,20 @@ async fn write_bookkeeping(
             &fields,
             reject.record,
         )
-        .execute(&mut **tx)
+        .execute(&mut *tx)
         .await?;
     }
     Ok(())
 }
 
-async fn delete_rows(
-    connection: &mut PgConnection,
-    run: &Run,
-    sighted: &[UserId],
-    readable: &[UserId],
-) -> Result<(), Error> {
+async fn delete_rows(tx: &mut Tx, run: &Run, sighted: &[UserId], readable: &[UserId]) -> Result<(), Error> {
     if !sighted.is_empty() {
         sqlx::query!(
             "delete from missing_users where client_id = $1 and user_id = any($2)",
             run.client_id.as_str(),
             &ids(sighted),
         )
-        .execute(&mut *connection)
+        .execute(&mut *tx)
         .await?;
     }
     if !readable.is_empty() {
@@ -377,18 +364,14 @@ async fn delete_rows(
             run.client_id.as_str(),
             &ids(readable),
         )
-        .execute(&mut *connection)
+        .execute(&mut *tx)
         .await?;
     }
     Ok(())
 }
 
 /// Adds what a batch changed to the run's row, so that the counts are right whatever becomes of the pass.
-pub(super) async fn count_changes(
-    tx: &mut Transaction<'static, Postgres>,
-    run: &Run,
-    set: &ChangeSet,
-) -> Result<(), Error> {
+pub(super) async fn count_changes(tx: &mut Tx, run: &Run, set: &ChangeSet) -> Result<(), Error> {
     if set.is_empty() {
         return Ok(());
     }
@@ -405,7 +388,7 @@ pub(super) async fn count_changes(
         count(&set.restores),
         count(&set.removals),
     )
-    .execute(&mut **tx)
+    .execute(&mut *tx)
     .await?;
     Ok(())
 }

@@ -32,18 +32,39 @@ pub(super) struct Tally {
     pub(super) missing: u64,
 }
 
-/// Calls the database until it answers, as long as another try may help.
-pub(super) async fn with_retries<T>(mut call: impl AsyncFnMut() -> Result<T, Error>) -> Result<T, Error> {
-    for delay in RETRY_DELAYS {
-        match call().await {
-            Err(error) if error.is_transient() => {
+/// Tries of one call to the database.
+#[derive(Debug, Default)]
+struct Retries {
+    made: usize,
+}
+
+impl Retries {
+    /// Waits until the call may be tried again, or gives the error back when that would not help.
+    async fn wait(&mut self, error: Error) -> Result<(), Error> {
+        match RETRY_DELAYS.get(self.made) {
+            Some(delay) if error.is_transient() => {
                 tracing::debug!(error = %error, "the database is asked again");
-                tokio::time::sleep(delay).await;
+                self.made += 1;
+                tokio::time::sleep(*delay).await;
+                Ok(())
             }
-            result => return result,
+            _ => Err(error),
         }
     }
-    call().await
+}
+
+/// Calls the database until it answers, as long as another try may help.
+pub(super) async fn with_retries<T, F>(mut call: impl FnMut() -> F) -> Result<T, Error>
+where
+    F: Future<Output = Result<T, Error>>,
+{
+    let mut retries = Retries::default();
+    loop {
+        match call().await {
+            Ok(value) => return Ok(value),
+            Err(error) => retries.wait(error).await?,
+        }
+    }
 }
 
 /// Writes what comes through the channel until it is closed.
@@ -81,20 +102,29 @@ async fn write_batch<S: Source>(
     batch: &[Observation],
 ) -> Result<(), Error> {
     let ids: Vec<UserId> = batch.iter().map(Observation::user_id).collect();
+    let mut retries = Retries::default();
     let mut attempted: Option<ChangeSet> = None;
-    let set = with_retries(async || {
-        let known = pass.store.known(&run.client_id, &ids).await?;
+    let set = loop {
+        let known = match pass.store.known(&run.client_id, &ids).await {
+            Ok(known) => known,
+            Err(error) => {
+                retries.wait(error).await?;
+                continue;
+            }
+        };
         let set = compare::diff(&run.client_id, batch.to_vec(), &known);
         if let Some(attempted) = &attempted {
             log_what_was_written(pass, attempted, &set);
         }
-        if !set.writes_nothing() {
-            attempted = Some(set.clone());
-            pass.store.apply(run, &set).await?;
+        if set.writes_nothing() {
+            break set;
         }
-        Ok(set)
-    })
-    .await?;
+        match pass.store.apply(run, &set).await {
+            Ok(()) => break set,
+            Err(error) => retries.wait(error).await?,
+        }
+        attempted = Some(set);
+    };
     for change in set.changes() {
         report::log_change(pass, change);
     }

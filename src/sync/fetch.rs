@@ -26,8 +26,8 @@ pub(super) async fn fetch<S: Source>(
 ) -> Course {
     let mut course = Course::default();
     let mut failures_in_a_row = 0;
-    let answers = stream::iter(users)
-        .map(|&id| async move { (id, source.get_user(id).await) })
+    let answers = stream::iter(users.iter().copied())
+        .map(|id| async move { (id, source.get_user(id).await) })
         .buffer_unordered(concurrency.max(1));
     let mut answers = std::pin::pin!(answers);
     loop {

@@ -26,6 +26,7 @@ fn calcom(base_url: &str) -> config::Calcom {
         concurrency: 8,
         timeout: Duration::from_secs(30),
         max_answer_bytes: 100_000,
+        ..config::Calcom::default()
     }
 }
 
@@ -34,7 +35,9 @@ fn config_client(id: &str, secret: &str) -> config::Client {
         name: "test".to_owned(),
         id: ClientId(id.to_owned()),
         secret: SecretString::from(secret),
+        secret_source: config::SecretSource::Env("SECRET".to_owned()),
         users: vec![USER],
+        fetch: config::FetchPlan::Auto,
         requests_per_minute: 0,
         cron: String::new(),
     }

@@ -4,3 +4,4 @@ mod calcom;
 mod embedded;
 mod simulator;
 mod support;
+mod sync;

@@ -4,6 +4,7 @@ pub(crate) mod database;
 pub(crate) mod http;
 pub(crate) mod pgbouncer;
 pub(crate) mod scripted;
+pub(crate) mod world;
 
 pub(crate) use database::TestDb;
 

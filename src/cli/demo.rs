@@ -1,0 +1,188 @@
+//! `calmirror demo`: everything at once, with nothing configured.
+
+mod world;
+
+use std::{path::PathBuf, sync::Arc};
+
+use anstyle::Style;
+
+use self::world::World;
+use super::{
+    Out, Output,
+    exit::Exit,
+    mirror::{Mirror, Request},
+    run::serve,
+    sync::{print_table, progress_bar},
+};
+use crate::{
+    config::{Config, Environment},
+    shutdown::Shutdown,
+    sync::Report,
+    telemetry,
+};
+
+/// Show it all at once: a local Postgres, a simulated Cal.com, three passes
+#[derive(Clone, Debug, clap::Args)]
+pub struct DemoArgs {
+    /// End after the third pass instead of going on by schedule
+    #[arg(long)]
+    once: bool,
+
+    /// Where the demo keeps its database and configuration; emptied at each start [default: calmirror-demo in the
+    /// directory for temporary files]
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+}
+
+pub(super) async fn run(args: &DemoArgs, out: &mut Out, environment: &Environment) -> anyhow::Result<Exit> {
+    let shutdown = Shutdown::install()?;
+    let dir = args
+        .dir
+        .clone()
+        .unwrap_or_else(|| crate::config::environment::temp_dir().join("calmirror-demo"));
+    heading(out, "A simulated Cal.com and a local Postgres")?;
+    let world = World::create(&dir).await?;
+    let loaded = Config::load(&world.config_path(), environment)?;
+    telemetry::init(&loaded.config.log, environment.colour_allowed())?;
+    let mirror = Arc::new(Mirror::open(loaded.config).await?);
+    note(
+        out,
+        format_args!(
+            "Cal.com       {} (simulated, {} users)",
+            world.base_url(),
+            world.users()
+        ),
+    )?;
+    if let Some(psql) = mirror.database.psql_command() {
+        note(out, format_args!("Postgres      {psql}"))?;
+    }
+    note(
+        out,
+        format_args!("configuration {}", world.config_path().display()),
+    )?;
+    let exit = three_passes(&world, &mirror, &shutdown, out).await?;
+    closing(args, &world, &mirror, out)?;
+    if !args.once && exit == Exit::Success && !shutdown.token().is_cancelled() {
+        let (served, ()) = tokio::join!(
+            serve(&mirror, &shutdown),
+            world.live_until(shutdown.token().cancelled_owned())
+        );
+        served?;
+    }
+    if let Some(mirror) = Arc::into_inner(mirror) {
+        mirror.close().await;
+    }
+    world.close().await;
+    Ok(exit)
+}
+
+async fn three_passes(
+    world: &World,
+    mirror: &Mirror,
+    shutdown: &Shutdown,
+    out: &mut Out,
+) -> anyhow::Result<Exit> {
+    heading(out, "First pass: every user is new")?;
+    // A line for each of hundreds of inserts would hide the rest.
+    let first = passes(mirror, shutdown, true).await;
+    print(out, &first)?;
+
+    heading(out, "Somebody changes things at Cal.com")?;
+    for change in world.change_users()? {
+        note(out, change)?;
+    }
+
+    heading(
+        out,
+        "Second pass: only what differs is written, and said field by field",
+    )?;
+    let second = passes(mirror, shutdown, false).await;
+    print(out, &second)?;
+
+    heading(out, "Third pass: nothing differs, so nothing is written")?;
+    let ledger_before = mirror.database.store.ledger_rows().await?;
+    let third = passes(mirror, shutdown, false).await;
+    print(out, &third)?;
+    let written = mirror.database.store.ledger_rows().await? - ledger_before;
+    note(out, format_args!("rows written: {written}"))?;
+    Ok([first, second, third]
+        .iter()
+        .flatten()
+        .map(Exit::of_report)
+        .max()
+        .unwrap_or(Exit::Success))
+}
+
+/// One pass over each client, one after the other, so that the bars and lines can be followed.
+async fn passes(mirror: &Mirror, shutdown: &Shutdown, bar: bool) -> Vec<Report> {
+    let mut reports = Vec::new();
+    for (index, watched) in mirror.clients.iter().enumerate() {
+        let bar = bar.then(|| progress_bar(&watched.client.name, watched.client.users.len()));
+        let progress = |observed| {
+            if let Some(bar) = &bar {
+                bar.set_position(observed);
+            }
+        };
+        let request = Request {
+            progress: Some(&progress),
+            quiet: bar.is_some(),
+            ..Request::default()
+        };
+        reports.push(mirror.pass(index, request, &shutdown.token()).await);
+        if let Some(bar) = bar {
+            bar.finish();
+        }
+    }
+    reports
+}
+
+fn closing(args: &DemoArgs, world: &World, mirror: &Mirror, out: &mut Out) -> anyhow::Result<()> {
+    if out.format == Output::Json {
+        return Ok(());
+    }
+    heading(out, "Look for yourself")?;
+    let config = world.config_path();
+    let user = world.changed_user();
+    out.line(format_args!("  calmirror --config {} status", config.display()))?;
+    out.line(format_args!(
+        "  calmirror --config {} history {user}",
+        config.display()
+    ))?;
+    if args.once {
+        out.line("  The database is kept; these commands start it again.")?;
+    } else if let Some(psql) = mirror.database.psql_command() {
+        out.line(format_args!(
+            "  {psql} -c 'select * from managed_users_freshness'"
+        ))?;
+        out.line(format_args!(
+            "  {psql} -c 'select user_id, version, kind, changed from managed_user_changes order by change_id desc limit 5'"
+        ))?;
+        heading(
+            out,
+            "On schedule from here, with a change at Cal.com now and then; Ctrl-C ends it",
+        )?;
+    }
+    Ok(())
+}
+
+fn print(out: &mut Out, reports: &[Report]) -> anyhow::Result<()> {
+    match out.format {
+        Output::Json => reports.iter().try_for_each(|report| out.json(report)),
+        Output::Text => telemetry::above_progress(|| print_table(reports, out)),
+    }
+}
+
+fn heading(out: &mut Out, text: &str) -> anyhow::Result<()> {
+    if out.format == Output::Text {
+        let bold = Style::new().bold();
+        out.line(format_args!("\n{bold}{text}{bold:#}"))?;
+    }
+    Ok(())
+}
+
+fn note(out: &mut Out, text: impl std::fmt::Display) -> anyhow::Result<()> {
+    if out.format == Output::Text {
+        out.line(format_args!("  {text}"))?;
+    }
+    Ok(())
+}

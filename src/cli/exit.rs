@@ -1,0 +1,80 @@
+//! What a command's exit code says.
+
+use std::process::ExitCode;
+
+use super::init::InitError;
+use crate::{
+    config,
+    model::RunOutcome,
+    store,
+    sync::{Failure, Report},
+};
+
+/// How a command ended, from best to worst: of several clients the worst one counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Exit {
+    Success,
+    /// Some users could not be observed or mirrored.
+    Partial,
+    /// Removals wait for an operator.
+    Held,
+    /// Cal.com or the database is away; another try may do.
+    Unavailable,
+    Failed,
+    /// The configuration or the arguments are at fault.
+    Usage,
+}
+
+impl Exit {
+    /// 75 is `EX_TEMPFAIL` of sysexits.h; 2 is what clap uses.
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Success => 0,
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::Held => 3,
+            Self::Partial => 4,
+            Self::Unavailable => 75,
+        }
+    }
+
+    pub fn of_report(report: &Report) -> Self {
+        match (report.outcome, report.failure) {
+            (RunOutcome::Applied | RunOutcome::NoChange | RunOutcome::Skipped, _) => Self::Success,
+            (RunOutcome::Held, _) => Self::Held,
+            (RunOutcome::Partial, _) => Self::Partial,
+            (RunOutcome::Failed, Failure::Unavailable) => Self::Unavailable,
+            (RunOutcome::Failed, Failure::Fault) => Self::Failed,
+        }
+    }
+
+    /// What an error says that a command ended with.
+    pub fn of_error(error: &anyhow::Error) -> Self {
+        for cause in error.chain() {
+            if cause.is::<config::Faults>()
+                || cause.is::<config::NotFound>()
+                || cause.is::<Misuse>()
+                || cause.is::<InitError>()
+            {
+                return Self::Usage;
+            }
+            if let Some(error) = cause.downcast_ref::<store::Error>()
+                && error.is_transient()
+            {
+                return Self::Unavailable;
+            }
+        }
+        Self::Failed
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}
+
+/// Arguments that fit the grammar but not the configuration.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Misuse(pub String);

@@ -1,0 +1,65 @@
+//! `calmirror history USER`: every change of one user.
+
+use super::{Out, Output, exit::Exit, mirror::Database};
+use crate::{
+    config::Config,
+    model::{Json, UserId},
+    store::HistoryEntry,
+};
+
+/// Show every change of one user
+#[derive(Clone, Debug, clap::Args)]
+pub struct HistoryArgs {
+    /// The managed user's id
+    #[arg(value_name = "USER")]
+    user: i64,
+}
+
+pub(super) async fn run(args: &HistoryArgs, config: Config, out: &mut Out) -> anyhow::Result<Exit> {
+    let database = Database::open(&config.database).await?;
+    let result = database.store.history(UserId(args.user)).await;
+    database.close().await;
+    let entries = result?;
+    if entries.is_empty() {
+        anyhow::bail!("user {} was never mirrored", args.user);
+    }
+    for entry in &entries {
+        match out.format {
+            Output::Json => out.json(entry)?,
+            Output::Text => print(entry, out)?,
+        }
+    }
+    Ok(Exit::Success)
+}
+
+/// What this shows is what the reader may also query, so nothing is masked.
+fn print(entry: &HistoryEntry, out: &mut Out) -> anyhow::Result<()> {
+    let bold = anstyle::Style::new().bold();
+    let time = entry.observed_at.format("%Y-%m-%d %H:%M:%S%.3fZ");
+    let run = entry.run_id;
+    out.line(format_args!(
+        "{bold}v{} {}{bold:#}  {time}  run {run}",
+        entry.version, entry.kind
+    ))?;
+    if entry.kind == "insert" {
+        for column in entry
+            .after
+            .keys()
+            .filter(|column| !matches!(*column, "id" | "client_id"))
+        {
+            match entry.after.get(column) {
+                Some(value) if !value.is_null() => out.line(format_args!("    {column}: {value}"))?,
+                _ => {}
+            }
+        }
+    }
+    for column in entry.changed.keys() {
+        let values = entry.changed.get(column).cloned().unwrap_or(Json::NULL);
+        out.line(format_args!(
+            "    {column}: {} -> {}",
+            values.member("old"),
+            values.member("new")
+        ))?;
+    }
+    Ok(())
+}

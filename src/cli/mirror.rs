@@ -1,0 +1,176 @@
+//! The parts that a pass needs, put together from the configuration.
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use chrono::{DateTime, Utc};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    calcom::{Api, ApiClient},
+    clock::{Clock, SystemClock},
+    compare::Values,
+    config::{self, Config, DatabaseUrl, LogValues},
+    embedded::{self, Embedded},
+    schedule::Cron,
+    store::{Settings, Store},
+    sync::{Pass, Report},
+};
+
+/// The database of a configuration, with the embedded server if it is one.
+#[derive(Debug)]
+pub struct Database {
+    pub store: Store,
+    embedded: Option<Embedded>,
+}
+
+impl Database {
+    /// Opens the database. An embedded server is started, or joined; any other is connected to when it is first used.
+    ///
+    /// # Errors
+    ///
+    /// When the embedded server cannot be started or the address cannot be parsed.
+    pub async fn open(config: &config::Database) -> anyhow::Result<Self> {
+        let settings = Settings {
+            schema: config.schema.clone(),
+            max_connections: config.max_connections,
+            pgbouncer: config.pgbouncer,
+        };
+        match &config.url {
+            DatabaseUrl::Postgres(url) => Ok(Self {
+                store: Store::open_url(url, &settings)?,
+                embedded: None,
+            }),
+            DatabaseUrl::Embedded { data_dir } => {
+                let server = Embedded::start(embedded::Options::durable(data_dir))
+                    .await
+                    .context("the embedded Postgres does not start")?;
+                Ok(Self {
+                    store: Store::open(server.connect_options(), &settings),
+                    embedded: Some(server),
+                })
+            }
+        }
+    }
+
+    /// The line that opens a shell on an embedded database.
+    pub fn psql_command(&self) -> Option<String> {
+        self.embedded.as_ref().map(Embedded::psql_command)
+    }
+
+    /// Closes the connections, and stops the embedded server unless somebody else uses it.
+    pub async fn close(self) {
+        self.store.close().await;
+        if let Some(server) = self.embedded
+            && let Err(error) = server.stop().await
+        {
+            tracing::warn!(error = %error, "the embedded Postgres did not stop");
+        }
+    }
+}
+
+/// A client with all that lives longer than one of its passes.
+#[derive(Debug)]
+pub struct Watched {
+    pub client: config::Client,
+    pub source: ApiClient,
+    pub cron: Cron,
+}
+
+impl Watched {
+    /// How long a complete pass leaves the mirror fresh: until the second tick from now, so that one late pass is no alarm.
+    fn fresh_for(&self) -> Duration {
+        let now = SystemClock.now();
+        let second = self
+            .cron
+            .next_after(now)
+            .and_then(|first| self.cron.next_after(first));
+        second
+            .and_then(|second| (second - now).to_std().ok())
+            .unwrap_or(Duration::MAX / 1_000_000_000)
+    }
+}
+
+/// Everything that passes need.
+#[derive(Debug)]
+pub struct Mirror {
+    pub config: Config,
+    pub database: Database,
+    pub clients: Vec<Watched>,
+    /// The database has been seen to have the tables of this version.
+    migrated: AtomicBool,
+}
+
+/// What one pass is asked for beyond the configuration.
+#[derive(Default)]
+pub struct Request<'a> {
+    pub tick: Option<DateTime<Utc>>,
+    pub accept_source: bool,
+    pub progress: Option<&'a (dyn Fn(u64) + Sync)>,
+    /// No log line for each changed user.
+    pub quiet: bool,
+}
+
+impl Mirror {
+    /// # Errors
+    ///
+    /// When the embedded server cannot be started, or the HTTP client cannot be built.
+    pub async fn open(config: Config) -> anyhow::Result<Self> {
+        let api = Api::new(&config.calcom)?;
+        let clients = config
+            .clients
+            .iter()
+            .map(|client| {
+                let cron = Cron::parse(&client.cron, config.schedule.timezone)?;
+                Ok(Watched {
+                    client: client.clone(),
+                    source: api.client(client),
+                    cron,
+                })
+            })
+            .collect::<anyhow::Result<_>>()?;
+        let database = Database::open(&config.database).await?;
+        Ok(Self {
+            config,
+            database,
+            clients,
+            migrated: AtomicBool::new(false),
+        })
+    }
+
+    /// Makes one pass over a client. A database that lacks tables gets them first.
+    pub async fn pass(&self, client: usize, request: Request<'_>, cancel: &CancellationToken) -> Report {
+        let watched = &self.clients[client];
+        let pass = Pass {
+            store: &self.database.store,
+            source: &watched.source,
+            client: &watched.client,
+            base_url: self.config.calcom.base_url.as_str().trim_end_matches('/'),
+            concurrency: self.config.calcom.concurrency,
+            removal: self.config.removal,
+            values: match self.config.log.values {
+                LogValues::Masked => Values::Masked,
+                LogValues::Full => Values::Full,
+            },
+            log_changes: !request.quiet,
+            tick: request.tick,
+            accept_source: request.accept_source,
+            fresh_for: watched.fresh_for(),
+            progress: request.progress,
+        };
+        if !self.migrated.load(Ordering::Acquire) {
+            match self.database.store.migrate().await {
+                Ok(_) => self.migrated.store(true, Ordering::Release),
+                Err(error) => return pass.refused(error).await,
+            }
+        }
+        pass.run(cancel).await
+    }
+
+    pub async fn close(self) {
+        self.database.close().await;
+    }
+}

@@ -1,0 +1,140 @@
+//! `calmirror sync`: one pass over each client.
+
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::{
+    Out, Output,
+    exit::{Exit, Misuse},
+    mirror::{Mirror, Request},
+    table::aligned,
+};
+use crate::{config::Config, shutdown::Shutdown, sync::Report, telemetry};
+
+/// Make one pass over each client
+#[derive(Clone, Debug, clap::Args)]
+pub struct SyncArgs {
+    /// Only this client; may be given more than once
+    #[arg(long = "client", value_name = "NAME")]
+    clients: Vec<String>,
+
+    /// Go on although the clients were mirrored from another base address before
+    #[arg(long)]
+    accept_source: bool,
+}
+
+pub(super) async fn run(args: &SyncArgs, config: Config, out: &mut Out) -> anyhow::Result<Exit> {
+    let selected = select(&args.clients, &config)?;
+    let shutdown = Shutdown::install()?;
+    let mirror = Mirror::open(config).await?;
+    let token = shutdown.token();
+    let mut passes: FuturesUnordered<_> = selected
+        .into_iter()
+        .map(|client| {
+            let (mirror, token) = (&mirror, &token);
+            async move {
+                let watched = &mirror.clients[client];
+                let bar = progress_bar(&watched.client.name, watched.client.users.len());
+                let progress = |observed| bar.set_position(observed);
+                let request = Request {
+                    accept_source: args.accept_source,
+                    progress: Some(&progress),
+                    ..Request::default()
+                };
+                let report = mirror.pass(client, request, token).await;
+                bar.finish_and_clear();
+                report
+            }
+        })
+        .collect();
+    let mut reports = Vec::new();
+    let mut printed = Ok(());
+    while let Some(report) = passes.next().await {
+        if out.format == Output::Json {
+            printed = printed.and(out.json(&report));
+        }
+        reports.push(report);
+    }
+    drop(passes);
+    mirror.close().await;
+    printed?;
+    if out.format == Output::Text {
+        print_table(&reports, out)?;
+    }
+    Ok(reports.iter().map(Exit::of_report).max().unwrap_or(Exit::Success))
+}
+
+fn select(names: &[String], config: &Config) -> anyhow::Result<Vec<usize>> {
+    if names.is_empty() {
+        return Ok((0..config.clients.len()).collect());
+    }
+    let mut selected = Vec::new();
+    for name in names {
+        let Some(client) = config.clients.iter().position(|client| client.name == *name) else {
+            let known: Vec<_> = config.clients.iter().map(|client| client.name.as_str()).collect();
+            return Err(Misuse(format!(
+                "no client is called {name}; there are: {}",
+                known.join(", ")
+            ))
+            .into());
+        };
+        if !selected.contains(&client) {
+            selected.push(client);
+        }
+    }
+    Ok(selected)
+}
+
+/// A bar on standard error; indicatif hides it where that is no terminal.
+pub(super) fn progress_bar(client: &str, users: usize) -> ProgressBar {
+    let style =
+        ProgressStyle::with_template("{prefix:<12} {bar:30} {pos}/{len} users, {per_sec}, {eta} left")
+            .unwrap_or_else(|_| ProgressStyle::default_bar());
+    let bar = ProgressBar::new(users as u64)
+        .with_prefix(client.to_owned())
+        .with_style(style);
+    telemetry::progress().add(bar)
+}
+
+/// One line a pass, and one for each error.
+pub(super) fn print_table(reports: &[Report], out: &mut Out) -> anyhow::Result<()> {
+    let mut reports: Vec<&Report> = reports.iter().collect();
+    reports.sort_by(|left, right| left.client.cmp(&right.client));
+    let headings = [
+        "client",
+        "outcome",
+        "observed",
+        "inserted",
+        "updated",
+        "removed",
+        "restored",
+        "unchanged",
+        "rejected",
+        "missing",
+        "requests",
+        "seconds",
+    ];
+    let rows = reports.iter().map(|r| {
+        [
+            r.client.clone(),
+            r.outcome.to_string(),
+            r.observed.to_string(),
+            r.inserted.to_string(),
+            r.updated.to_string(),
+            r.removed.to_string(),
+            r.restored.to_string(),
+            r.unchanged.to_string(),
+            r.rejected.to_string(),
+            r.missing.to_string(),
+            r.requests.to_string(),
+            format!("{:.2}", r.duration_s),
+        ]
+    });
+    out.line(aligned(headings, rows))?;
+    for report in reports {
+        if let Some(error) = &report.error {
+            out.line(format_args!("{}: {error}", report.client))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,6 @@
+//! Passes: the simulator over real HTTP on one side, Postgres on the other.
+
+mod changes;
+mod database;
+mod removals;
+mod unhappy;

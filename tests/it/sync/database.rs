@@ -1,0 +1,253 @@
+//! The database's unhappy days, the fence, and PgBouncer.
+
+use calmirror::{
+    compare::{self, ChangeSet},
+    model::{ClientId, RunOutcome},
+    simulator::{Answer, RateLimit, Simulator, SimulatorConfig, Target},
+    store::{BeginRun, Error, Run, Settings, Store},
+    sync::Failure,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::support::{
+    TestDb,
+    pgbouncer::PgBouncer,
+    world::{World, store},
+};
+
+async fn begin(world: &World) -> Run {
+    let base_url = world.simulator.base_url();
+    let begin = BeginRun {
+        client_id: &world.client.id,
+        client_name: &world.client.name,
+        base_url: &base_url,
+        tick: None,
+        accept_source: false,
+    };
+    world.store.begin_run(&begin).await.expect("a run can begin")
+}
+
+/// What a pass would write for the first user.
+async fn some_change(world: &World) -> ChangeSet {
+    use calmirror::calcom::Source as _;
+    let id = world.client.users[0];
+    let observation = world.source.get_user(id).await.expect("the simulator answers");
+    let known = world
+        .store
+        .known(&world.client.id, &[id])
+        .await
+        .expect("the store answers");
+    compare::diff(&world.client.id, vec![observation], &known)
+}
+
+#[tokio::test]
+async fn a_pass_that_was_overtaken_writes_nothing() {
+    let world = World::new(3).await;
+    let older = begin(&world).await;
+    let set = some_change(&world).await;
+    let newer = begin(&world).await;
+    let refused = world.store.apply(&older, &set).await;
+    assert_eq!(
+        refused,
+        Err(Error::Fenced {
+            ours: older.epoch,
+            theirs: newer.epoch
+        })
+    );
+    assert_eq!(world.value::<i64>("select count(*) from managed_users").await, 0);
+    world
+        .store
+        .apply(&newer, &set)
+        .await
+        .expect("the newer pass may write");
+    world.assert_replay().await;
+    assert_eq!(
+        world
+            .value::<String>("select outcome from sync_runs order by run_id limit 1")
+            .await,
+        "failed",
+        "the overtaken run is closed"
+    );
+}
+
+#[tokio::test]
+async fn a_row_that_changed_since_it_was_read_is_a_conflict() {
+    let world = World::new(3).await;
+    let run = begin(&world).await;
+    let set = some_change(&world).await;
+    world.store.apply(&run, &set).await.expect("the first time");
+    assert_eq!(
+        world.store.apply(&run, &set).await,
+        Err(Error::Conflict),
+        "an insert of a row that is there"
+    );
+    assert_eq!(world.value::<i64>("select count(*) from managed_user_changes").await, 1);
+    world.assert_replay().await;
+}
+
+#[tokio::test]
+async fn a_pass_leaves_other_clients_rows_alone() {
+    let mut world = World::new(3).await;
+    world.pass().await;
+    let tuples = world.tuples().await;
+    let info = world.simulator.clients().swap_remove(0);
+    world
+        .simulator
+        .add_client("other", "other-client", "other-secret");
+    for user in &info.users {
+        let record = world.simulator.user_json(*user).expect("the user is there");
+        world.simulator.delete_user(*user).expect("the user can go");
+        world
+            .simulator
+            .place_raw("other-client", *user, record)
+            .expect("and come elsewhere");
+    }
+    world.client.id = ClientId("other-client".to_owned());
+    world.client.name = "other".to_owned();
+    world.client.secret = "other-secret".to_owned().into();
+    world.source = crate::support::world::source(&world.simulator.base_url(), &world.client);
+    let report = world.pass().await;
+    assert_eq!((report.outcome, report.rejected), (RunOutcome::Partial, 3));
+    let after = world.tuples().await;
+    sqlx::query("delete from rejects")
+        .execute(&world.pool)
+        .await
+        .expect("rejects can be deleted");
+    assert_ne!(after, tuples, "the rejects are on record");
+    assert_eq!(world.tuples().await, tuples);
+}
+
+#[tokio::test]
+async fn connections_that_are_cut_in_a_pass_are_made_again() {
+    let world = World::new(10).await;
+    let hanging = world.users()[9];
+    world.simulator.script(Target::User(hanging), 1, Answer::Hang);
+    let (report, ()) = tokio::join!(world.pass(), async {
+        world.simulator.wait_for_requests(10).await;
+        sqlx::query(
+            "select pg_terminate_backend(pid) from pg_stat_activity
+             where datname = current_database() and application_name = 'calmirror'",
+        )
+        .execute(&world.pool)
+        .await
+        .expect("connections can be cut");
+        world.simulator.release();
+    });
+    assert_eq!(
+        (report.outcome, report.inserted),
+        (RunOutcome::Applied, 10),
+        "{:?}",
+        report.error
+    );
+    world.assert_quiet().await;
+}
+
+#[tokio::test]
+async fn a_database_that_is_away_fails_the_pass_and_no_more() {
+    let world = World::new(3).await;
+    world.pass().await;
+    let options = world.db.connect_options().host("127.0.0.1").port(1);
+    let settings = Settings {
+        schema: "public".to_owned(),
+        max_connections: 1,
+        pgbouncer: false,
+    };
+    let away = Store::open(options.socket("/nonexistent"), &settings);
+    let report = world.unchecked_pass(&away, &CancellationToken::new()).await;
+    assert_eq!(
+        (report.outcome, report.failure),
+        (RunOutcome::Failed, Failure::Unavailable)
+    );
+    assert_eq!(report.run_id, None);
+    assert_eq!(world.pass().await.outcome, RunOutcome::NoChange);
+}
+
+#[tokio::test]
+async fn a_lock_that_somebody_holds_is_waited_for() {
+    let world = World::new(3).await;
+    world.pass().await;
+    world
+        .simulator
+        .patch_user(world.users()[0], serde_json::json!({ "timeZone": "Asia/Tokyo" }))
+        .expect("the user can be changed");
+    let mut analyst = world.pool.begin().await.expect("an analyst begins");
+    sqlx::query("lock table managed_users in share mode")
+        .execute(&mut *analyst)
+        .await
+        .expect("and locks");
+    let (report, ()) = tokio::join!(world.pass(), async {
+        let waiting =
+            "select count(*) from pg_locks where not granted and relation = 'managed_users'::regclass";
+        while world.value::<i64>(waiting).await == 0 {
+            tokio::task::yield_now().await;
+        }
+        analyst.commit().await.expect("the lock is given back");
+    });
+    assert_eq!((report.outcome, report.updated), (RunOutcome::Applied, 1));
+}
+
+#[tokio::test]
+async fn passes_work_through_pgbouncer_in_transaction_mode() {
+    let simulator = Simulator::start(SimulatorConfig {
+        users_per_client: 30,
+        rate_limit: RateLimit::OFF,
+        ..SimulatorConfig::default()
+    })
+    .await
+    .expect("the simulator starts");
+    let world = World::with(simulator, TestDb::new().await).await;
+    let bouncer = PgBouncer::start(&world.db);
+    let settings = Settings {
+        schema: "public".to_owned(),
+        max_connections: 3,
+        pgbouncer: true,
+    };
+    let pooled = Store::open(bouncer.connect_options(), &settings);
+    assert_eq!(
+        pooled.migrate().await,
+        Ok(0),
+        "migrations are looked for through PgBouncer"
+    );
+    let cancel = CancellationToken::new();
+    let report = world.unchecked_pass(&pooled, &cancel).await;
+    assert_eq!(
+        (report.outcome, report.inserted),
+        (RunOutcome::Applied, 30),
+        "{:?}",
+        report.error
+    );
+    world
+        .simulator
+        .delete_user(world.users()[0])
+        .expect("the user can be deleted");
+    world
+        .simulator
+        .patch_user(world.users()[1], serde_json::json!({ "name": "N" }))
+        .expect("changes");
+    assert_eq!(world.unchecked_pass(&pooled, &cancel).await.updated, 1);
+    assert_eq!(world.unchecked_pass(&pooled, &cancel).await.removed, 1);
+    assert_eq!(
+        world.unchecked_pass(&pooled, &cancel).await.outcome,
+        RunOutcome::NoChange
+    );
+    world.assert_replay().await;
+    pooled.close().await;
+}
+
+#[tokio::test]
+async fn two_passes_at_once_leave_one_right_mirror() {
+    let world = World::new(30).await;
+    let other = store(&world.db, 2);
+    let cancel = CancellationToken::new();
+    let (left, right) = tokio::join!(
+        world.unchecked_pass(&world.store, &cancel),
+        world.unchecked_pass(&other, &cancel)
+    );
+    let outcomes = [left.outcome, right.outcome];
+    assert!(
+        outcomes.contains(&RunOutcome::Applied) || outcomes.contains(&RunOutcome::NoChange),
+        "{outcomes:?}"
+    );
+    world.assert_replay().await;
+    assert_eq!(world.pass().await.unchanged, 30);
+}
