@@ -15,7 +15,10 @@ pub mod status;
 pub mod sync;
 mod table;
 
-use std::{io::Write, path::PathBuf};
+use std::{
+    io::{IsTerminal, Write},
+    path::PathBuf,
+};
 
 use clap::{Parser, Subcommand, ValueEnum};
 use serde::Serialize;
@@ -118,12 +121,18 @@ impl Cli {
     fn load(&self, environment: &Environment) -> anyhow::Result<Config> {
         let path = Config::find(self.config.as_deref())?;
         let loaded = Config::load(&path, environment)?;
-        telemetry::init(&loaded.config.log, environment.colour_allowed())?;
+        start_logging(&loaded.config, environment)?;
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
         }
         Ok(loaded.config)
     }
+}
+
+fn start_logging(config: &Config, environment: &Environment) -> anyhow::Result<()> {
+    let colour = environment.colour_allowed() && std::io::stderr().is_terminal();
+    telemetry::init(&config.log, colour)?;
+    Ok(())
 }
 
 async fn init_and_check(
@@ -132,7 +141,7 @@ async fn init_and_check(
     environment: &Environment,
 ) -> anyhow::Result<Exit> {
     if let Some(config) = init::write(args, &mut out.writer, environment)? {
-        telemetry::init(&config.log, environment.colour_allowed())?;
+        start_logging(&config, environment)?;
         return check::run(config, out).await;
     }
     Ok(Exit::Success)

@@ -14,7 +14,7 @@ use chrono::{DateTime, Utc};
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-pub use report::{Failure, Report};
+pub use report::{Failure, Lines, Report};
 
 use crate::{
     calcom::Source,
@@ -40,8 +40,7 @@ pub struct Pass<'a, S> {
     pub removal: config::Removal,
     /// Whether values of personal fields are logged.
     pub values: Values,
-    /// Whether each changed user gets its log line.
-    pub log_changes: bool,
+    pub lines: Lines,
     /// When the schedule had the pass due; none when it was asked for by hand.
     pub tick: Option<DateTime<Utc>>,
     /// Take on a source other than the recorded one.
@@ -87,14 +86,14 @@ impl<S: Source> Pass<'_, S> {
             Err(error) => self.never_begun(error).await,
         };
         report.duration_s = started.elapsed().as_secs_f64();
-        report.log();
+        report.log(self.lines);
         report
     }
 
     /// The report of a pass that cannot begin because the database is not ready for it.
     pub async fn refused(&self, error: crate::store::Error) -> Report {
         let report = self.never_begun(error).await;
-        report.log();
+        report.log(self.lines);
         report
     }
 

@@ -12,12 +12,13 @@ use super::{
     exit::Exit,
     mirror::{Mirror, Request},
     run::serve,
+    start_logging,
     sync::{print_table, progress_bar},
 };
 use crate::{
     config::{Config, Environment},
     shutdown::Shutdown,
-    sync::Report,
+    sync::{Lines, Report},
     telemetry,
 };
 
@@ -42,8 +43,9 @@ pub(super) async fn run(args: &DemoArgs, out: &mut Out, environment: &Environmen
         .unwrap_or_else(|| crate::config::environment::temp_dir().join("calmirror-demo"));
     heading(out, "A simulated Cal.com and a local Postgres")?;
     let world = World::create(&dir).await?;
-    let loaded = Config::load(&world.config_path(), environment)?;
-    telemetry::init(&loaded.config.log, environment.colour_allowed())?;
+    // A DATABASE_URL that happens to be set is not meant for this.
+    let loaded = Config::load(&world.config_path(), &Environment::default())?;
+    start_logging(&loaded.config, environment)?;
     let mirror = Arc::new(Mirror::open(loaded.config).await?);
     note(
         out,
@@ -84,7 +86,7 @@ async fn three_passes(
 ) -> anyhow::Result<Exit> {
     heading(out, "First pass: every user is new")?;
     // A line for each of hundreds of inserts would hide the rest.
-    let first = passes(mirror, shutdown, true).await;
+    let first = passes(mirror, shutdown, Lines::None).await;
     print(out, &first)?;
 
     heading(out, "Somebody changes things at Cal.com")?;
@@ -96,12 +98,12 @@ async fn three_passes(
         out,
         "Second pass: only what differs is written, and said field by field",
     )?;
-    let second = passes(mirror, shutdown, false).await;
+    let second = passes(mirror, shutdown, Lines::Changes).await;
     print(out, &second)?;
 
     heading(out, "Third pass: nothing differs, so nothing is written")?;
     let ledger_before = mirror.database.store.ledger_rows().await?;
-    let third = passes(mirror, shutdown, false).await;
+    let third = passes(mirror, shutdown, Lines::Changes).await;
     print(out, &third)?;
     let written = mirror.database.store.ledger_rows().await? - ledger_before;
     note(out, format_args!("rows written: {written}"))?;
@@ -114,10 +116,11 @@ async fn three_passes(
 }
 
 /// One pass over each client, one after the other, so that the bars and lines can be followed.
-async fn passes(mirror: &Mirror, shutdown: &Shutdown, bar: bool) -> Vec<Report> {
+async fn passes(mirror: &Mirror, shutdown: &Shutdown, lines: Lines) -> Vec<Report> {
     let mut reports = Vec::new();
     for (index, watched) in mirror.clients.iter().enumerate() {
-        let bar = bar.then(|| progress_bar(&watched.client.name, watched.client.users.len()));
+        let bar =
+            (lines == Lines::None).then(|| progress_bar(&watched.client.name, watched.client.users.len()));
         let progress = |observed| {
             if let Some(bar) = &bar {
                 bar.set_position(observed);
@@ -125,7 +128,7 @@ async fn passes(mirror: &Mirror, shutdown: &Shutdown, bar: bool) -> Vec<Report> 
         };
         let request = Request {
             progress: Some(&progress),
-            quiet: bar.is_some(),
+            lines,
             ..Request::default()
         };
         reports.push(mirror.pass(index, request, &shutdown.token()).await);

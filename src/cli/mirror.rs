@@ -17,7 +17,7 @@ use crate::{
     embedded::{self, Embedded},
     schedule::Cron,
     store::{Settings, Store},
-    sync::{Pass, Report},
+    sync::{Lines, Pass, Report},
 };
 
 /// The database of a configuration, with the embedded server if it is one.
@@ -110,8 +110,7 @@ pub struct Request<'a> {
     pub tick: Option<DateTime<Utc>>,
     pub accept_source: bool,
     pub progress: Option<&'a (dyn Fn(u64) + Sync)>,
-    /// No log line for each changed user.
-    pub quiet: bool,
+    pub lines: Lines,
 }
 
 impl Mirror {
@@ -155,7 +154,7 @@ impl Mirror {
                 LogValues::Masked => Values::Masked,
                 LogValues::Full => Values::Full,
             },
-            log_changes: !request.quiet,
+            lines: request.lines,
             tick: request.tick,
             accept_source: request.accept_source,
             fresh_for: watched.fresh_for(),

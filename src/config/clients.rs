@@ -87,7 +87,7 @@ pub(super) fn read(
         blocks.extend(block(table, &node.origin, calcom, schedule, &mut names, reading));
     }
     refuse_shared_users(&blocks, reading);
-    warn_of_shared_ids(&blocks, reading);
+    refuse_shared_ids(&blocks, reading);
     blocks.into_iter().map(|block| block.client).collect()
 }
 
@@ -249,14 +249,15 @@ fn listed(users: &[UserId]) -> String {
     }
 }
 
-fn warn_of_shared_ids(blocks: &[Block], reading: &mut Reading<'_>) {
+/// Passes, freshness and the rate limit go by the client's id.
+fn refuse_shared_ids(blocks: &[Block], reading: &mut Reading<'_>) {
     let mut first: HashMap<&ClientId, &str> = HashMap::new();
     for Block { client, origin } in blocks {
         match first.get(&client.id) {
             Some(other) => {
-                let message = format!("is the same OAuth client as {other:?}, and shares its rate limit");
-                let remedy = "join the blocks, or give each a part of requests_per_minute";
-                reading.warn(origin, format!("clients.{}.id", client.name), message, remedy);
+                let message = format!("is the same OAuth client as {other:?}");
+                let remedy = "join the blocks: a client has one schedule, one rate limit and one freshness";
+                reading.fault(origin, format!("clients.{}.id", client.name), message, remedy);
             }
             None => {
                 first.insert(&client.id, &client.name);

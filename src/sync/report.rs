@@ -1,6 +1,7 @@
 //! What a pass says when it has ended, and the log lines on the way.
 
 use serde::Serialize;
+use tracing::field::display;
 
 use super::Pass;
 use crate::{compare::Change, model::RunOutcome, store::RunCounts};
@@ -27,6 +28,17 @@ pub struct Report {
     pub error: Option<String>,
     #[serde(skip)]
     pub failure: Failure,
+}
+
+/// Which log lines a pass writes at level info.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Lines {
+    /// One a changed user, and the summary.
+    #[default]
+    All,
+    /// One a changed user. For a caller that prints the report itself.
+    Changes,
+    None,
 }
 
 /// What kind of failure a failed pass is.
@@ -73,7 +85,7 @@ impl Report {
     }
 
     /// The one summary line of a pass.
-    pub(super) fn log(&self) {
+    pub(super) fn log(&self, lines: Lines) {
         macro_rules! summary {
             ($level:ident) => {
                 tracing::$level!(
@@ -90,13 +102,14 @@ impl Report {
                     run.missing = self.missing,
                     run.requests = self.requests,
                     run.duration_s = (self.duration_s * 1000.0).round() / 1000.0,
-                    error = self.error.as_deref(),
+                    error = self.error.as_deref().map(display),
                     "pass ended"
                 )
             };
         }
         match self.outcome {
-            RunOutcome::Applied | RunOutcome::NoChange => summary!(info),
+            RunOutcome::Applied | RunOutcome::NoChange if lines == Lines::All => summary!(info),
+            RunOutcome::Applied | RunOutcome::NoChange => {}
             RunOutcome::Held | RunOutcome::Partial | RunOutcome::Skipped => summary!(warn),
             RunOutcome::Failed => summary!(error),
         }
@@ -105,17 +118,17 @@ impl Report {
 
 /// The one line of a changed user.
 pub(super) fn log_change<S>(pass: &Pass<'_, S>, change: &Change) {
-    if !pass.log_changes {
+    if pass.lines == Lines::None {
         return;
     }
     let values = pass.values;
-    let fields = (!change.fields.is_empty()).then(|| change.fields_display(values).to_string());
+    let fields = (!change.fields.is_empty()).then(|| display(change.fields_display(values).to_string()));
     tracing::info!(
-        client.name = pass.client.name,
+        client.name = %pass.client.name,
         user.id = change.user_id().0,
-        change.kind = change.kind.as_str(),
+        change.kind = %change.kind,
         change.version = change.version,
-        change.fields = fields.as_deref(),
+        change.fields = fields,
         "user changed"
     );
 }

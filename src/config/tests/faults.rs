@@ -257,11 +257,10 @@ fn database_addresses_are_checked_without_being_shown() {
 }
 
 #[test]
-fn two_blocks_of_one_client_are_warned_of() {
+fn two_blocks_of_one_client_are_refused() {
     let second = CLIENT.replace("main", "more").replace("[1]", "[2]");
-    let loaded = parse(&format!("{CLIENT}{second}")).expect("allowed");
-    let warnings: Vec<_> = loaded.warnings.iter().map(ToString::to_string).collect();
-    insta::assert_snapshot!(warnings.join("\n"), @r#"config.toml:12:9: clients.more.id: is the same OAuth client as "main", and shares its rate limit; join the blocks, or give each a part of requests_per_minute"#);
+    let faults = faults(&format!("{CLIENT}{second}"));
+    insta::assert_snapshot!(faults, @r#"config.toml:12:9: clients.more.id: is the same OAuth client as "main"; join the blocks: a client has one schedule, one rate limit and one freshness"#);
 }
 
 /// Words that a configuration is made of, so that random text gets past the first line.

@@ -9,7 +9,7 @@ use calmirror::{
     model::{ClientId, RunOutcome, UserId},
     simulator::{ClientInfo, RateLimit, Simulator, SimulatorConfig},
     store::{Settings, Store},
-    sync::{Pass, Report},
+    sync::{Lines, Pass, Report},
 };
 use secrecy::SecretString;
 use sqlx::PgPool;
@@ -92,7 +92,7 @@ impl World {
             concurrency: 8,
             removal: self.removal,
             values: Values::Masked,
-            log_changes: true,
+            lines: Lines::All,
             tick: None,
             accept_source: self.accept_source,
             fresh_for: Duration::from_secs(600),

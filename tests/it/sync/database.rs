@@ -81,7 +81,12 @@ async fn a_row_that_changed_since_it_was_read_is_a_conflict() {
         Err(Error::Conflict),
         "an insert of a row that is there"
     );
-    assert_eq!(world.value::<i64>("select count(*) from managed_user_changes").await, 1);
+    assert_eq!(
+        world
+            .value::<i64>("select count(*) from managed_user_changes")
+            .await,
+        1
+    );
     world.assert_replay().await;
 }
 
