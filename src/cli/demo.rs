@@ -16,7 +16,7 @@ use super::{
     sync::{print_table, progress_bar},
 };
 use crate::{
-    config::{Config, Environment},
+    config::{Config, Environment, environment},
     shutdown::Shutdown,
     sync::{Lines, Report},
     telemetry,
@@ -40,7 +40,7 @@ pub(super) async fn run(args: &DemoArgs, out: &mut Out, environment: &Environmen
     let dir = args
         .dir
         .clone()
-        .unwrap_or_else(|| crate::config::environment::temp_dir().join("calmirror-demo"));
+        .unwrap_or_else(|| environment::temp_dir().join("calmirror-demo"));
     heading(out, "A simulated Cal.com and a local Postgres")?;
     let world = World::create(&dir).await?;
     // A DATABASE_URL that happens to be set is not meant for this.
@@ -88,6 +88,11 @@ async fn three_passes(
     // A line for each of hundreds of inserts would hide the rest.
     let first = passes(mirror, shutdown, Lines::None).await;
     print(out, &first)?;
+    let late = world.late_user();
+    note(
+        out,
+        format_args!("user {late} is configured, but Cal.com does not have it yet"),
+    )?;
 
     heading(out, "Somebody changes things at Cal.com")?;
     for change in world.change_users()? {
@@ -145,10 +150,12 @@ fn closing(args: &DemoArgs, world: &World, mirror: &Mirror, out: &mut Out) -> an
     }
     heading(out, "Look for yourself")?;
     let config = world.config_path();
+    let program = environment::program();
+    let program = program.display();
     let user = world.changed_user();
-    out.line(format_args!("  calmirror --config {} status", config.display()))?;
+    out.line(format_args!("  {program} --config {} status", config.display()))?;
     out.line(format_args!(
-        "  calmirror --config {} history {user}",
+        "  {program} --config {} history {user}",
         config.display()
     ))?;
     if args.once {

@@ -227,12 +227,12 @@ fn refuse_shared_users(blocks: &[Block], reading: &mut Reading<'_>) {
         }
         for (owner, users) in shared {
             let other = &blocks[owner].client;
+            // That is one fault of the blocks, not one of each user.
+            if other.id == block.client.id {
+                continue;
+            }
             let message = format!("{} also listed for client {:?}", listed(&users), other.name);
-            let remedy = if other.id == block.client.id {
-                "both blocks are the same OAuth client: list each user in one of them"
-            } else {
-                "a managed user belongs to one OAuth client: list each user there alone"
-            };
+            let remedy = "a managed user belongs to one OAuth client: list each user there alone";
             let key = format!("clients.{}.users", block.client.name);
             reading.fault(&block.origin, key, message, remedy);
         }

@@ -35,6 +35,11 @@ pub(crate) fn temp_dir() -> PathBuf {
     }
 }
 
+/// This program's file, for commands to paste.
+pub(crate) fn program() -> PathBuf {
+    env::current_exe().unwrap_or_else(|_| PathBuf::from("calmirror"))
+}
+
 /// An empty variable counts as unset, as it does for most programs.
 #[expect(
     clippy::disallowed_methods,

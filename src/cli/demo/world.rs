@@ -93,6 +93,11 @@ impl World {
         self.ids.len()
     }
 
+    /// The user who comes with [`World::change_users`].
+    pub(super) fn late_user(&self) -> i64 {
+        self.late.1
+    }
+
     /// A user whom [`World::change_users`] changes.
     pub(super) fn changed_user(&self) -> i64 {
         self.ids[0]

@@ -101,7 +101,7 @@ users = "all"
     config.toml:41:1: clients.users_sql: not supported by this version; write the ids that the query gives into a file and name it in `users_file`
     config.toml:48:8: clients.acme.cron: must be written out; as in "*/5 * * * *": minute, hour, day, month, weekday; seconds may stand in front
     config.toml:51:8: clients.name: "acme" is also another client's name (line 44); give each client a name of its own
-    config.toml:54:9: clients.acme.users: users 2, 3, 4 and 1 more are also listed for client "acme"; both blocks are the same OAuth client: list each user in one of them
+    config.toml:54:9: clients.acme.id: is the same OAuth client as "acme"; join the blocks: a client has one schedule, one rate limit and one freshness
     config.toml:55:23: clients.acme.requests_per_minute: must be a whole number, not a string
     config.toml:57:1: clients.name: is missing; write name = "…", which logs and --client call it by
     config.toml:57:1: clients.secret: is missing; write { env = "NAME" }, { file = "path" } or { credential = "name" }
