@@ -14,7 +14,7 @@ RUN mkdir -p src tests/it \
 COPY .cargo .cargo
 COPY .sqlx .sqlx
 COPY migrations migrations
-COPY build.rs ./
+COPY build.rs config.toml ./
 COPY src src
 # Cargo goes by times, and the copied files are older than what the empty ones gave.
 RUN mkdir -p tests/it \

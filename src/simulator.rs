@@ -10,6 +10,7 @@ mod counts;
 mod email;
 mod faults;
 mod input;
+mod life;
 mod people;
 mod record;
 mod refusal;

@@ -48,6 +48,10 @@ pub struct SimulateArgs {
     #[arg(long, value_name = "MS", default_value_t = 0)]
     pub read_lag_ms: u64,
 
+    /// Change one user each so many seconds; 0 for never
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    pub change_every: u64,
+
     /// Requests a minute for each client id; 0 for no limit
     #[arg(long, value_name = "N", default_value_t = RateLimit::default().per_client)]
     pub requests_per_minute: u32,
@@ -102,7 +106,13 @@ pub async fn run(args: &SimulateArgs, out: &mut impl Write, stop: CancellationTo
     }
     out.write_all(paste(&simulator.base_url(), &clients, args.users_dir.as_deref()).as_bytes())?;
     out.flush()?;
-    stop.cancelled().await;
+    match args.change_every {
+        0 => stop.cancelled().await,
+        seconds => tokio::select! {
+            () = stop.cancelled() => {}
+            changed = simulator.live(Duration::from_secs(seconds)) => changed?,
+        },
+    }
     simulator.shutdown().await?;
     Ok(())
 }

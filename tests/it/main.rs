@@ -2,6 +2,7 @@
 
 mod calcom;
 mod embedded;
+mod packaging;
 mod simulator;
 mod support;
 mod sync;

@@ -131,23 +131,12 @@ impl World {
 
     /// Goes on changing a user now and then, until the future ends.
     pub(super) async fn live_until(&self, end: impl Future<Output = ()>) {
-        let living = async {
-            let zones = [
-                "Europe/Lisbon",
-                "America/Bogota",
-                "Asia/Kolkata",
-                "Africa/Nairobi",
-            ];
-            let mut turn = tokio::time::interval(CHANGE_EVERY);
-            for (id, zone) in self.ids.iter().cycle().zip(zones.iter().cycle()) {
-                turn.tick().await;
-                if let Err(error) = self.simulator.patch_user(*id, json!({ "timeZone": zone })) {
-                    tracing::warn!(user.id = id, error = %error, "the simulator refused a change");
+        tokio::select! {
+            changed = self.simulator.live(CHANGE_EVERY) => {
+                if let Err(error) = changed {
+                    tracing::warn!(error = %error, "the simulator refused a change");
                 }
             }
-        };
-        tokio::select! {
-            () = living => {}
             () = end => {}
         }
     }

@@ -1,0 +1,78 @@
+//! What is shipped beside the program, as far as no container engine is needed to see it.
+
+use std::path::Path;
+
+use calmirror::{
+    config::{Config, Environment},
+    simulator::{Simulator, SimulatorConfig},
+};
+use secrecy::ExposeSecret;
+
+fn shipped(path: &str) -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(shipped(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// The compose file's simulator has ids and secrets that follow from its seed: the demo's configuration must have the same.
+#[tokio::test]
+async fn the_compose_demo_is_configured_for_its_simulator() {
+    let compose = read("docker-compose.yml");
+    assert!(
+        compose.contains(r#""300", --clients, "2", --seed, "1""#),
+        "the flags that this test repeats"
+    );
+    let variables = compose.lines().filter_map(|line| {
+        let (name, value) = line.trim().split_once(": ")?;
+        (name.starts_with("CAL_SECRET_") || name == "CALMIRROR__DATABASE__URL").then_some((name, value))
+    });
+    // Both services name a database; the demo's is the last.
+    let environment = Environment::from_pairs(variables);
+    let config = Config::load(&shipped("packaging/demo/config.toml"), &environment)
+        .expect("the demo's configuration is whole")
+        .config;
+    let simulator = Simulator::start(SimulatorConfig {
+        seed: 1,
+        clients: 2,
+        users_per_client: 300,
+        ..SimulatorConfig::default()
+    })
+    .await
+    .expect("the simulator starts");
+    for (configured, simulated) in config.clients.iter().zip(simulator.clients()) {
+        assert_eq!(configured.name, simulated.name);
+        assert_eq!(configured.id.as_str(), simulated.id);
+        assert_eq!(configured.secret.expose_secret(), simulated.secret);
+        let users: Vec<i64> = configured.users.iter().map(|user| user.0).collect();
+        assert_eq!(users, simulated.users);
+    }
+    assert_eq!(config.clients.len(), 2);
+}
+
+/// A build in a container sees only what the Dockerfile copies and .dockerignore lets through.
+#[test]
+fn the_image_is_built_from_everything_that_the_build_reads() {
+    let dockerfile = read("Dockerfile");
+    let ignore = read(".dockerignore");
+    for needed in [
+        "Cargo.toml",
+        "Cargo.lock",
+        ".cargo",
+        ".sqlx",
+        "migrations",
+        "build.rs",
+        "config.toml",
+        "src",
+    ] {
+        let copied = dockerfile
+            .lines()
+            .any(|line| line.starts_with("COPY") && line.split(' ').any(|word| word == needed));
+        assert!(copied, "the Dockerfile does not copy {needed}");
+        assert!(
+            ignore.lines().any(|line| line == format!("!{needed}")),
+            ".dockerignore keeps {needed} out"
+        );
+    }
+}
