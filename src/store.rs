@@ -16,7 +16,7 @@ use std::{fmt, str::FromStr, time::Duration};
 
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::{
-    AssertSqlSafe, PgPool,
+    AssertSqlSafe, Connection, PgConnection, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
@@ -27,8 +27,11 @@ pub use status::{ClientStatus, RejectStatus};
 
 use self::tx::Tx;
 
-/// How long a connection may take, a pool's queue included.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection may take, a pool's queue included. A server that refuses is asked again for as long.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// For finding out why there is no connection.
+const DIAGNOSIS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How to reach Postgres.
 #[derive(Clone, Debug)]
@@ -105,8 +108,22 @@ impl Store {
     }
 
     async fn begin(&self) -> Result<Tx, Error> {
-        let transaction = self.pool.begin_with(AssertSqlSafe(self.begin.clone())).await?;
-        Ok(Tx::new(transaction, !self.pgbouncer))
+        match self.pool.begin_with(AssertSqlSafe(self.begin.clone())).await {
+            Ok(transaction) => Ok(Tx::new(transaction, !self.pgbouncer)),
+            Err(sqlx::Error::PoolTimedOut) => Err(self.why_no_connection().await),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The pool says no more than that its time was over.
+    async fn why_no_connection(&self) -> Error {
+        let options = self.pool.connect_options();
+        let attempt = tokio::time::timeout(DIAGNOSIS_TIMEOUT, PgConnection::connect_with(&options)).await;
+        match attempt {
+            Ok(Err(error)) => error.into(),
+            Ok(Ok(_)) => Error::Unavailable("every connection was busy for 5 seconds".to_owned()),
+            Err(_) => Error::Unavailable("the server does not answer".to_owned()),
+        }
     }
 }
 

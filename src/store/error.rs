@@ -61,7 +61,7 @@ impl From<sqlx::Error> for Error {
         match error {
             sqlx::Error::Database(error) => from_database(error.as_ref()),
             sqlx::Error::Io(error) => Self::Unavailable(error.to_string()),
-            sqlx::Error::PoolTimedOut => Self::Unavailable("no connection within 10 seconds".to_owned()),
+            sqlx::Error::PoolTimedOut => Self::Unavailable("no connection in time".to_owned()),
             sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => {
                 Self::Unavailable("connection closed".to_owned())
             }

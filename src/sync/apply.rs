@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 
 use super::{BATCH, Pass, report};
 use crate::{
@@ -32,17 +32,30 @@ pub(super) struct Tally {
     pub(super) missing: u64,
 }
 
+/// A call that took longer than this has waited for the database already.
+const RETRY_WITHIN: Duration = Duration::from_secs(5);
+
 /// Tries of one call to the database.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Retries {
     made: usize,
+    since: Instant,
+}
+
+impl Default for Retries {
+    fn default() -> Self {
+        Self {
+            made: 0,
+            since: Instant::now(),
+        }
+    }
 }
 
 impl Retries {
     /// Waits until the call may be tried again, or gives the error back when that would not help.
     async fn wait(&mut self, error: Error) -> Result<(), Error> {
         match RETRY_DELAYS.get(self.made) {
-            Some(delay) if error.is_transient() => {
+            Some(delay) if error.is_transient() && self.since.elapsed() < RETRY_WITHIN => {
                 tracing::debug!(error = %error, "the database is asked again");
                 self.made += 1;
                 tokio::time::sleep(*delay).await;
