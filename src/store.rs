@@ -3,6 +3,7 @@
 //! Every statement runs in a transaction that begins by setting its own search path and time-outs. So nothing rests on the
 //! state of a session, and PgBouncer in transaction mode may stand in between.
 
+mod bookkeeping;
 mod error;
 mod history;
 mod migrate;

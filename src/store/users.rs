@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use sqlx::types::Json as Jsonb;
 
-use super::{Error, Run, Store, tx::Tx};
+use super::{Error, Run, Store, bookkeeping, tx::Tx};
 use crate::{
-    compare::{Bookkeeping, Change, ChangeSet, Known, Mirrored, RecordedReject},
+    compare::{Change, ChangeSet, Known, Mirrored, RecordedReject},
     model::{ClientId, Json, JsonObject, ManagedUser, UserId},
 };
 
@@ -108,7 +108,7 @@ impl Store {
         if !changes.is_empty() {
             write_changes(&mut tx, run, &changes).await?;
         }
-        write_bookkeeping(&mut tx, run, &set.bookkeeping).await?;
+        bookkeeping::write(&mut tx, run, &set.bookkeeping).await?;
         count_changes(&mut tx, run, set).await?;
         tx.commit().await?;
         Ok(())
@@ -286,90 +286,6 @@ async fn write_changes(tx: &mut Tx, run: &Run, changes: &[&Change]) -> Result<()
     }
 }
 
-async fn write_bookkeeping(tx: &mut Tx, run: &Run, bookkeeping: &Bookkeeping) -> Result<(), Error> {
-    let Bookkeeping {
-        confirm_missing,
-        record_missing,
-        sighted,
-        record_rejects,
-        clear_rejects,
-    } = bookkeeping;
-    let missing = ids(confirm_missing.iter().chain(record_missing));
-    if !missing.is_empty() {
-        // The condition keeps one pass from confirming twice when its batch is tried again.
-        sqlx::query!(
-            r#"
-            insert into missing_users as m (
-                client_id, user_id, confirmations, first_missing_at, last_missing_at, last_run_id
-            )
-            select $1, id, 1, now(), now(), $2 from unnest($3::bigint[]) as gone (id) order by id
-            on conflict (client_id, user_id) do update set
-                confirmations = m.confirmations + 1,
-                last_missing_at = excluded.last_missing_at,
-                last_run_id = excluded.last_run_id
-            where m.last_run_id <> excluded.last_run_id
-            "#,
-            run.client_id.as_str(),
-            run.id,
-            &missing,
-        )
-        .execute(&mut *tx)
-        .await?;
-    }
-    delete_rows(tx, run, sighted, clear_rejects).await?;
-    for reject in record_rejects {
-        let fields: Vec<String> = reject
-            .faults
-            .iter()
-            .map(|fault| fault.field.clone())
-            .filter(|field| !field.is_empty())
-            .collect();
-        sqlx::query!(
-            r#"
-            insert into rejects (client_id, user_id, run_id, first_seen_at, changed_at, reason, fields, record)
-            values ($1, $2, $3, now(), now(), $4, $5, $6)
-            on conflict (client_id, user_id) do update set
-                run_id = excluded.run_id,
-                changed_at = excluded.changed_at,
-                reason = excluded.reason,
-                fields = excluded.fields,
-                record = excluded.record
-            "#,
-            run.client_id.as_str(),
-            reject.id.0,
-            run.id,
-            reject.reason(),
-            &fields,
-            reject.record,
-        )
-        .execute(&mut *tx)
-        .await?;
-    }
-    Ok(())
-}
-
-async fn delete_rows(tx: &mut Tx, run: &Run, sighted: &[UserId], readable: &[UserId]) -> Result<(), Error> {
-    if !sighted.is_empty() {
-        sqlx::query!(
-            "delete from missing_users where client_id = $1 and user_id = any($2)",
-            run.client_id.as_str(),
-            &ids(sighted),
-        )
-        .execute(&mut *tx)
-        .await?;
-    }
-    if !readable.is_empty() {
-        sqlx::query!(
-            "delete from rejects where client_id = $1 and user_id = any($2)",
-            run.client_id.as_str(),
-            &ids(readable),
-        )
-        .execute(&mut *tx)
-        .await?;
-    }
-    Ok(())
-}
-
 /// Adds what a batch changed to the run's row, so that the counts are right whatever becomes of the pass.
 pub(super) async fn count_changes(tx: &mut Tx, run: &Run, set: &ChangeSet) -> Result<(), Error> {
     if set.is_empty() {
@@ -391,8 +307,4 @@ pub(super) async fn count_changes(tx: &mut Tx, run: &Run, set: &ChangeSet) -> Re
     .execute(&mut *tx)
     .await?;
     Ok(())
-}
-
-fn ids<'a>(users: impl IntoIterator<Item = &'a UserId>) -> Vec<i64> {
-    users.into_iter().map(|id| id.0).collect()
 }

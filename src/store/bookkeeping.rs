@@ -1,0 +1,93 @@
+//! What a batch says of users that are missing or cannot be mirrored.
+
+use super::{Error, Run, tx::Tx};
+use crate::{compare::Bookkeeping, model::UserId};
+
+/// Writes candidates for removal and rejects, and deletes those that are over.
+pub(super) async fn write(tx: &mut Tx, run: &Run, bookkeeping: &Bookkeeping) -> Result<(), Error> {
+    let Bookkeeping {
+        confirm_missing,
+        record_missing,
+        sighted,
+        record_rejects,
+        clear_rejects,
+    } = bookkeeping;
+    let missing = ids(confirm_missing.iter().chain(record_missing));
+    if !missing.is_empty() {
+        // The condition keeps one pass from confirming twice when its batch is tried again.
+        sqlx::query!(
+            r#"
+            insert into missing_users as m (
+                client_id, user_id, confirmations, first_missing_at, last_missing_at, last_run_id
+            )
+            select $1, id, 1, now(), now(), $2 from unnest($3::bigint[]) as gone (id) order by id
+            on conflict (client_id, user_id) do update set
+                confirmations = m.confirmations + 1,
+                last_missing_at = excluded.last_missing_at,
+                last_run_id = excluded.last_run_id
+            where m.last_run_id <> excluded.last_run_id
+            "#,
+            run.client_id.as_str(),
+            run.id,
+            &missing,
+        )
+        .execute(&mut *tx)
+        .await?;
+    }
+    delete_rows(tx, run, sighted, clear_rejects).await?;
+    for reject in record_rejects {
+        let fields: Vec<String> = reject
+            .faults
+            .iter()
+            .map(|fault| fault.field.clone())
+            .filter(|field| !field.is_empty())
+            .collect();
+        sqlx::query!(
+            r#"
+            insert into rejects (client_id, user_id, run_id, first_seen_at, changed_at, reason, fields, record)
+            values ($1, $2, $3, now(), now(), $4, $5, $6)
+            on conflict (client_id, user_id) do update set
+                run_id = excluded.run_id,
+                changed_at = excluded.changed_at,
+                reason = excluded.reason,
+                fields = excluded.fields,
+                record = excluded.record
+            "#,
+            run.client_id.as_str(),
+            reject.id.0,
+            run.id,
+            reject.reason(),
+            &fields,
+            reject.record,
+        )
+        .execute(&mut *tx)
+        .await?;
+    }
+    Ok(())
+}
+
+async fn delete_rows(tx: &mut Tx, run: &Run, sighted: &[UserId], readable: &[UserId]) -> Result<(), Error> {
+    if !sighted.is_empty() {
+        sqlx::query!(
+            "delete from missing_users where client_id = $1 and user_id = any($2)",
+            run.client_id.as_str(),
+            &ids(sighted),
+        )
+        .execute(&mut *tx)
+        .await?;
+    }
+    if !readable.is_empty() {
+        sqlx::query!(
+            "delete from rejects where client_id = $1 and user_id = any($2)",
+            run.client_id.as_str(),
+            &ids(readable),
+        )
+        .execute(&mut *tx)
+        .await?;
+    }
+    Ok(())
+}
+
+fn ids<'a>(users: impl IntoIterator<Item = &'a UserId>) -> Vec<i64> {
+    users.into_iter().map(|id| id.0).collect()
+}
