@@ -3,6 +3,7 @@
 mod calcom;
 mod embedded;
 mod packaging;
+mod queries;
 mod simulator;
 mod support;
 mod sync;

@@ -5,6 +5,7 @@ pub(crate) mod http;
 pub(crate) mod pgbouncer;
 pub(crate) mod scripted;
 pub(crate) mod world;
+pub(crate) mod story;
 
 pub(crate) use database::TestDb;
 
