@@ -49,7 +49,8 @@ impl PgBouncer {
         command
             .args([
                 "-c",
-                r#""$@" </dev/null & read -r _; kill -INT $!; wait"#,
+                // At once: after a gentler signal it waits for transactions, which a failed test never ends.
+                r#""$@" </dev/null & read -r _; kill -KILL $!; wait"#,
                 "pgbouncer",
             ])
             .arg(program)
