@@ -4,6 +4,7 @@ mod calcom;
 mod embedded;
 mod packaging;
 mod queries;
+mod schema;
 mod simulator;
 mod support;
 mod sync;
