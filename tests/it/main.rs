@@ -1,6 +1,7 @@
 //! The integration tests, as one binary: real Postgres, real HTTP.
 
 mod calcom;
+mod docs;
 mod embedded;
 mod packaging;
 mod queries;

@@ -410,7 +410,9 @@ async fn all_of_it_goes_through_pgbouncer() {
         (&store, &moved, RunOutcome::Applied),
         (&other, &moved, RunOutcome::NoChange),
     ] {
-        let record = Story::of_today(store).good(ACME, "", vec![story::present(user)]).await;
+        let record = Story::of_today(store)
+            .good(ACME, "", vec![story::present(user)])
+            .await;
         assert_eq!(record.outcome, outcome);
     }
     let history = store.history(alice.id).await.expect("the ledger can be read");

@@ -4,8 +4,8 @@ pub(crate) mod database;
 pub(crate) mod http;
 pub(crate) mod pgbouncer;
 pub(crate) mod scripted;
-pub(crate) mod world;
 pub(crate) mod story;
+pub(crate) mod world;
 
 pub(crate) use database::TestDb;
 
