@@ -10,6 +10,17 @@ const MIGRATIONS_TABLE: &str = "calmirror_migrations";
 /// Any constant will do: it keeps two migrations of one database from overlapping.
 const MIGRATION_LOCK: i64 = 0x0063_616c_6d69_7272;
 
+/// Our names only: a newer PgBouncer keeps statements of its own on the connection.
+const DEALLOCATE: &str = r"
+do $$
+declare
+    statement record;
+begin
+    for statement in select name from pg_prepared_statements where name like 'sqlx\_s\_%' loop
+        execute format('deallocate %I', statement.name);
+    end loop;
+end $$";
+
 impl Store {
     /// Applies the migrations that the database lacks, all in one transaction, and says how many these were.
     ///
@@ -42,7 +53,7 @@ impl Store {
         migrator().run_direct(None, tx.connection(), false).await?;
         if self.pgbouncer {
             // sqlx's migrator names its statements; on a shared connection they would be in the next one's way.
-            sqlx::raw_sql("deallocate all").execute(tx.connection()).await?;
+            sqlx::raw_sql(DEALLOCATE).execute(tx.connection()).await?;
         }
         tx.commit().await?;
         Ok(pending)
