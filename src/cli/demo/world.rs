@@ -108,8 +108,8 @@ impl World {
         let changes = [
             ("moves to Tokyo", json!({ "timeZone": "Asia/Tokyo" })),
             (
-                "now starts the week on Monday, with a 24 hour clock",
-                json!({ "weekStart": "Monday", "timeFormat": 24 }),
+                "now starts the week on Monday, by a 12 hour clock",
+                json!({ "weekStart": "Monday", "timeFormat": 12 }),
             ),
             ("gets a bio", json!({ "bio": "Answers within a day." })),
             (
