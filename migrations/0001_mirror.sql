@@ -145,17 +145,18 @@ comment on column sync_state.epoch is 'The fence: each pass takes the next numbe
 comment on column sync_state.base_url is 'The Cal.com instance that the client''s users are mirrored from.';
 comment on column sync_state.last_run_id is 'The newest pass, however it ended.';
 comment on column sync_state.last_complete_run_id is 'The newest pass that observed every watched user.';
-comment on column sync_state.last_complete_started_at is 'Start of that pass: no row of a live user is older news than this.';
+comment on column sync_state.last_complete_started_at is 'Start of that pass: no row of a live user that was watched then is older news than this.';
 comment on column sync_state.last_complete_at is 'End of that pass.';
 comment on column sync_state.fresh_until is 'Until when that pass counts as fresh: the second tick after it, and as long again as the pass took.';
 
 create table missing_users (
     client_id        text        not null,
     user_id          bigint      not null,
-    confirmations    integer     not null check (confirmations > 0),
+    confirmations    integer     not null check (confirmations >= 0),
     first_missing_at timestamptz not null,
     last_missing_at  timestamptz not null,
     last_run_id      bigint      not null,
+    confirmed_run_id bigint,
     primary key (client_id, user_id)
 );
 
@@ -163,10 +164,11 @@ comment on table missing_users is
     'Users that Cal.com says are not the client''s: candidates for removal while they are live in the mirror. A sighting deletes the row, and so does the removal.';
 comment on column missing_users.client_id is 'The client that was asked.';
 comment on column missing_users.user_id is 'The user that was asked for.';
-comment on column missing_users.confirmations is 'In how many passes Cal.com said so; stays 1 for a user that was never mirrored.';
+comment on column missing_users.confirmations is 'In how many passes Cal.com said so while another user of the client answered; stays 0 for a user that was never mirrored.';
 comment on column missing_users.first_missing_at is 'When it said so first.';
 comment on column missing_users.last_missing_at is 'When it said so last; for a user that was never mirrored, first.';
-comment on column missing_users.last_run_id is 'The pass that last counted.';
+comment on column missing_users.last_run_id is 'The pass in which it said so last.';
+comment on column missing_users.confirmed_run_id is 'The pass that counted last.';
 
 create table rejects (
     client_id     text        not null,

@@ -151,6 +151,6 @@ comment on column managed_users_freshness.client_id is 'The client.';
 comment on column managed_users_freshness.client_name is 'What the configuration calls the client.';
 comment on column managed_users_freshness.last_complete_started_at is 'Start of the newest pass that observed every watched user.';
 comment on column managed_users_freshness.last_complete_at is 'End of that pass.';
-comment on column managed_users_freshness.lag is 'Time since that pass started: nothing in the mirror is older news than this.';
+comment on column managed_users_freshness.lag is 'Time since that pass started: no row of a live user that was watched then is older news than this.';
 comment on column managed_users_freshness.verdict is 'fresh, stale (more than a tick overdue) or never.';
 comment on column managed_users_freshness.fresh_until is 'When the verdict turns stale unless another complete pass ends before.';

@@ -43,8 +43,8 @@ pub struct RecordedReject {
 pub struct ChangeSet {
     pub inserts: Vec<Change>,
     pub updates: Vec<Change>,
-    /// Empty in what [`diff`] returns: one answer never proves a removal. See [`removals`].
-    pub removals: Vec<Change>,
+    /// Empty in what [`diff`] returns: one answer never proves a removal.
+    pub removals: Vec<Removal>,
     pub restores: Vec<Change>,
     /// Observed as the mirror has them.
     pub unchanged: usize,
@@ -55,10 +55,17 @@ pub struct ChangeSet {
     pub bookkeeping: Bookkeeping,
 }
 
+/// A user that is proven gone, and the version that marking it removed makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Removal {
+    pub user_id: UserId,
+    pub version: i32,
+}
+
 /// Rows of `missing_users` and `rejects` that a change set calls for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Bookkeeping {
-    /// Live users that were observed gone: one more confirmation each.
+    /// Live users that were observed gone: one more confirmation each, if the pass comes to its end.
     pub confirm_missing: Vec<UserId>,
     /// Users never mirrored that were observed gone for the first time.
     pub record_missing: Vec<UserId>,
@@ -71,18 +78,14 @@ pub struct Bookkeeping {
 }
 
 impl ChangeSet {
-    /// The changes in the order in which they are applied and reported.
+    /// The changes but for the removals, in the order in which they are applied and reported.
     pub fn changes(&self) -> impl Iterator<Item = &Change> {
-        self.inserts
-            .iter()
-            .chain(&self.updates)
-            .chain(&self.restores)
-            .chain(&self.removals)
+        self.inserts.iter().chain(&self.updates).chain(&self.restores)
     }
 
     /// Whether the mirror already agrees with every observation.
     pub fn is_empty(&self) -> bool {
-        self.changes().next().is_none()
+        self.changes().next().is_none() && self.removals.is_empty()
     }
 
     /// Whether applying the set writes any row at all.
@@ -123,26 +126,6 @@ pub fn diff(client: &ClientId, observed: Vec<Observation>, known: &HashMap<UserI
         }
     }
     set
-}
-
-/// The change set that marks these users removed.
-///
-/// Whether they may be is decided by the confirmations on record and by [`crate::guard`].
-pub fn removals(gone: Vec<Mirrored>) -> ChangeSet {
-    let removals = gone
-        .into_iter()
-        .filter(|mirrored| !mirrored.removed)
-        .map(|mirrored| Change {
-            kind: ChangeKind::Removal,
-            version: mirrored.version + 1,
-            fields: Vec::new(),
-            after: mirrored.user,
-        })
-        .collect();
-    ChangeSet {
-        removals,
-        ..ChangeSet::default()
-    }
 }
 
 /// The fields in which two descriptions of a user differ, in the order of the columns.

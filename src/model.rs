@@ -154,6 +154,24 @@ impl fmt::Display for Field {
 }
 
 impl ManagedUser {
+    fn weight(&self) -> usize {
+        let optional = [
+            &self.username,
+            &self.name,
+            &self.bio,
+            &self.locale,
+            &self.avatar_url,
+        ];
+        let texts = optional
+            .into_iter()
+            .flatten()
+            .chain([&self.email, &self.time_zone, &self.week_start]);
+        size_of::<Self>()
+            + texts.map(String::len).sum::<usize>()
+            + self.metadata.as_ref().map_or(0, JsonObject::weight)
+            + self.extra.weight()
+    }
+
     /// The value of one field as JSON, in the form in which the ledger keeps it.
     pub fn value(&self, field: Field) -> Json {
         fn text(value: &Option<String>) -> Json {
@@ -196,6 +214,15 @@ pub enum Observation {
 }
 
 impl Observation {
+    /// Roughly the bytes of memory that this takes.
+    pub fn weight(&self) -> usize {
+        match self {
+            Self::Present(user) => user.weight(),
+            Self::Gone(_) => size_of::<Self>(),
+            Self::Unreadable(reject) => size_of::<Self>() + reject.record.len(),
+        }
+    }
+
     /// The user that this is about.
     pub fn user_id(&self) -> UserId {
         match self {

@@ -17,7 +17,7 @@ use std::{fmt, str::FromStr, time::Duration};
 
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::{
-    AssertSqlSafe, Connection, PgConnection, PgPool,
+    Connection, PgConnection, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
@@ -30,6 +30,9 @@ use self::tx::Tx;
 
 /// How long a connection may take, a pool's queue included. A server that refuses is asked again for as long.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// At the end of the process.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// For finding out why there is no connection.
 const DIAGNOSIS_TIMEOUT: Duration = Duration::from_secs(2);
@@ -103,14 +106,15 @@ impl Store {
         &self.schema
     }
 
-    /// Closes every connection.
+    /// Closes every connection, as far as the server takes part in it.
     pub async fn close(&self) {
-        self.pool.close().await;
+        // Whoever does not say goodbye within this time is not going to.
+        tokio::time::timeout(CLOSE_TIMEOUT, self.pool.close()).await.ok();
     }
 
     async fn begin(&self) -> Result<Tx, Error> {
-        match self.pool.begin_with(AssertSqlSafe(self.begin.clone())).await {
-            Ok(transaction) => Ok(Tx::new(transaction, !self.pgbouncer)),
+        match Tx::begin(&self.pool, self.begin.clone(), !self.pgbouncer).await {
+            Ok(tx) => Ok(tx),
             Err(sqlx::Error::PoolTimedOut) => Err(self.why_no_connection().await),
             Err(error) => Err(error.into()),
         }

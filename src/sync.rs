@@ -28,6 +28,9 @@ use crate::{
 /// user, small enough that a batch is a short transaction and a few hundred kilobytes of memory.
 const BATCH: usize = 500;
 
+/// Observations between the two halves of a pass: enough that neither waits for the other's every step.
+const CHANNEL: usize = 64;
+
 /// One pass over one client, ready to run.
 pub struct Pass<'a, S> {
     pub store: &'a Store,
@@ -104,7 +107,7 @@ impl<S: Source> Pass<'_, S> {
         requests_before: u64,
         cancel: &CancellationToken,
     ) -> Report {
-        let (sender, receiver) = mpsc::channel(2 * BATCH);
+        let (sender, receiver) = mpsc::channel(CHANNEL);
         let observed = AtomicU64::new(0);
         let told = |count: u64| {
             let observed = observed.fetch_add(count, Ordering::Relaxed) + count;
@@ -113,7 +116,7 @@ impl<S: Source> Pass<'_, S> {
             }
         };
         // The writer's failure ends the fetching: it drops its half of the channel.
-        let (mut course, written) = tokio::join!(
+        let (mut course, (tally, written)) = tokio::join!(
             fetch::fetch(
                 self.source,
                 &self.client.users,
@@ -124,13 +127,11 @@ impl<S: Source> Pass<'_, S> {
             ),
             apply::write_batches(self, run, receiver),
         );
-        let result = written.map(|tally| {
-            course.present = tally.present;
-            course.observed = tally.observed;
-            course.rejected = tally.rejected;
-            course.missing = tally.missing;
-        });
+        course.present = tally.present;
+        course.observed = tally.observed;
+        course.rejected = tally.rejected;
+        course.missing = tally.missing;
         let requests = self.source.requests() - requests_before;
-        self.finish(run, course, result.err(), requests).await
+        self.finish(run, course, written.err(), requests).await
     }
 }

@@ -44,15 +44,15 @@ impl fmt::Display for ChangeKind {
     }
 }
 
-/// One change of one user: what becomes one row of the ledger.
+/// One change of one user other than a removal: what becomes one row of the ledger.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     pub kind: ChangeKind,
     /// The user's version that this change makes.
     pub version: i32,
-    /// What differs from the version before; empty for an insert or a removal.
+    /// What differs from the version before; empty for an insert.
     pub fields: Vec<FieldChange>,
-    /// The user as it becomes; for a removal, as it last was.
+    /// The user as it becomes.
     pub after: ManagedUser,
 }
 

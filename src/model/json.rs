@@ -29,16 +29,24 @@ impl Json {
 
     /// Why Postgres could not store this value as `jsonb`, if it could not.
     ///
-    /// `jsonb` keeps numbers as `numeric`, with at most 131072 digits before the point and 16383 after it, and refuses
-    /// U+0000 in strings and keys.
+    /// `jsonb` refuses U+0000 in strings and keys. Numbers and depth have bounds of ours, below those of Postgres, so that
+    /// what was written can always be read again.
     pub fn storage_fault(&self) -> Option<&'static str> {
-        storage_fault(&self.0)
+        storage_fault(&self.0, 0)
     }
 }
 
 impl JsonObject {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Roughly the bytes of memory that this takes.
+    pub fn weight(&self) -> usize {
+        self.0
+            .iter()
+            .map(|(key, value)| key.len() + weight(&value.0))
+            .sum()
     }
 
     pub fn insert(&mut self, key: String, value: Json) {
@@ -124,23 +132,51 @@ fn equal(left: &Value, right: &Value) -> bool {
     }
 }
 
-fn storage_fault(value: &Value) -> Option<&'static str> {
+fn storage_fault(value: &Value, depth: usize) -> Option<&'static str> {
     const NUL: &str = "holds U+0000, which Postgres cannot store";
+    if depth > MAX_DEPTH {
+        return Some("is nested more than 100 deep");
+    }
     match value {
         Value::Null | Value::Bool(_) => None,
-        Value::Number(number) => Decimal::of(number)
-            .is_none_or(|decimal| !decimal.fits_numeric(number.as_str()))
-            .then_some("holds a number beyond what Postgres can store"),
+        Value::Number(number) => (!fits(number)).then_some("holds a number of more than 1000 digits"),
         Value::String(text) => text.contains('\0').then_some(NUL),
-        Value::Array(values) => values.iter().find_map(storage_fault),
+        Value::Array(values) => values.iter().find_map(|value| storage_fault(value, depth + 1)),
         Value::Object(entries) => entries.iter().find_map(|(key, value)| {
             if key.contains('\0') {
                 Some(NUL)
             } else {
-                storage_fault(value)
+                storage_fault(value, depth + 1)
             }
         }),
     }
+}
+
+/// serde_json reads 128 deep, and a value is wrapped up to three times more in the ledger and in our own output.
+const MAX_DEPTH: usize = 100;
+
+/// `numeric` would hold a hundred times more, but writes each number out: a few thousand short spellings would make an
+/// answer of gigabytes. What JavaScript can have made has no more than 325.
+const MAX_DIGITS: u64 = 1000;
+
+/// Whether the number as spelled has few enough digits on either side of the point when it is written out.
+fn fits(number: &Number) -> bool {
+    let spelled = number.as_str();
+    let (mantissa, power) = spelled.split_once(['e', 'E']).unwrap_or((spelled, "0"));
+    power
+        .parse::<i64>()
+        .is_ok_and(|power| power.unsigned_abs().saturating_add(mantissa.len() as u64) <= MAX_DIGITS)
+}
+
+fn weight(value: &Value) -> usize {
+    let inside = match value {
+        Value::Null | Value::Bool(_) => 0,
+        Value::Number(number) => number.as_str().len(),
+        Value::String(text) => text.len(),
+        Value::Array(values) => values.iter().map(weight).sum(),
+        Value::Object(entries) => entries.iter().map(|(key, value)| key.len() + weight(value)).sum(),
+    };
+    size_of::<Value>() + inside
 }
 
 /// A number as its significant digits and the power of ten of the last one: one spelling for each value.
@@ -180,20 +216,6 @@ impl Decimal {
             digits,
             exponent,
         })
-    }
-
-    /// Whether `numeric` holds the number as spelled; trailing zeros after the point count, as they do there.
-    fn fits_numeric(&self, spelled: &str) -> bool {
-        const MAX_WHOLE_DIGITS: i64 = 131_072;
-        const MAX_FRACTION_DIGITS: i64 = 16_383;
-        let (mantissa, power) = spelled.split_once(['e', 'E']).unwrap_or((spelled, "0"));
-        let fraction = mantissa.split_once('.').map_or(0, |(_, fraction)| fraction.len());
-        let (Ok(fraction), Ok(power)) = (i64::try_from(fraction), power.parse::<i64>()) else {
-            return false;
-        };
-        let digits = i64::try_from(self.digits.len()).unwrap_or(i64::MAX);
-        self.exponent.saturating_add(digits) <= MAX_WHOLE_DIGITS
-            && fraction.saturating_sub(power) <= MAX_FRACTION_DIGITS
     }
 }
 
@@ -239,20 +261,29 @@ mod tests {
     }
 
     #[test]
+    fn what_could_not_be_read_again_is_found() {
+        let nested = |depth: usize| json(&format!("{}{}", "[".repeat(depth), "]".repeat(depth)));
+        assert_eq!(nested(101).storage_fault(), None);
+        assert_eq!(nested(102).storage_fault(), Some("is nested more than 100 deep"));
+    }
+
+    #[test]
     fn what_postgres_cannot_store_is_found() {
         for text in [
             r#""a\u0000b""#,
             r#"{"\u0000":1}"#,
             r#"[{"x":"\u0000"}]"#,
-            "1e131072",
-            "1e-16384",
+            "1e1000",
+            "1e-1000",
+            "0e99999999999",
             "1e99999999999999999999",
         ] {
             assert!(json(text).storage_fault().is_some(), "{text} cannot be stored");
         }
         for text in [
-            "1e131071",
-            "1e-16383",
+            "1e999",
+            "1.7976931348623157e308",
+            "5e-324",
             "123456789012345678901234567890",
             r#""\u00e9""#,
             "0",

@@ -14,15 +14,13 @@ pub(super) async fn write(tx: &mut Tx, run: &Run, bookkeeping: &Bookkeeping) -> 
     } = bookkeeping;
     let missing = ids(confirm_missing.iter().chain(record_missing));
     if !missing.is_empty() {
-        // The condition keeps one pass from confirming twice when its batch is tried again.
         sqlx::query!(
             r#"
             insert into missing_users as m (
                 client_id, user_id, confirmations, first_missing_at, last_missing_at, last_run_id
             )
-            select $1, id, 1, now(), now(), $2 from unnest($3::bigint[]) as gone (id) order by id
+            select $1, id, 0, now(), now(), $2 from unnest($3::bigint[]) as gone (id) order by id
             on conflict (client_id, user_id) do update set
-                confirmations = m.confirmations + 1,
                 last_missing_at = excluded.last_missing_at,
                 last_run_id = excluded.last_run_id
             where m.last_run_id <> excluded.last_run_id

@@ -34,26 +34,28 @@ impl Store {
             Err(Error::NotMigrated { .. }) => migrator().iter().count(),
             Err(error) => return Err(error),
         };
-        let mut tx = self.begin().await?;
+        let mut tx = self.pool.begin_with(AssertSqlSafe(self.begin.clone())).await?;
         // A session's lock would outlive the transaction in PgBouncer, so sqlx's own is off.
         sqlx::query("select pg_advisory_xact_lock($1)")
             .bind(MIGRATION_LOCK)
-            .execute(&mut tx)
+            .persistent(false)
+            .execute(&mut *tx)
             .await?;
         let schema = quote_identifier(&self.schema);
         let exists: bool = sqlx::query_scalar("select to_regnamespace($1) is not null")
             .bind(&schema)
-            .fetch_one(&mut tx)
+            .persistent(false)
+            .fetch_one(&mut *tx)
             .await?;
         if !exists {
-            sqlx::query(AssertSqlSafe(format!("create schema {schema}")))
-                .execute(&mut tx)
+            sqlx::raw_sql(AssertSqlSafe(format!("create schema {schema}")))
+                .execute(&mut *tx)
                 .await?;
         }
-        migrator().run_direct(None, tx.connection(), false).await?;
+        migrator().run_direct(None, &mut *tx, false).await?;
         if self.pgbouncer {
             // sqlx's migrator names its statements; on a shared connection they would be in the next one's way.
-            sqlx::raw_sql(DEALLOCATE).execute(tx.connection()).await?;
+            sqlx::raw_sql(DEALLOCATE).execute(&mut *tx).await?;
         }
         tx.commit().await?;
         Ok(pending)
@@ -66,6 +68,14 @@ impl Store {
     /// [`Error::NotMigrated`] when it has none at all, [`Error::Newer`] when it has one that this version does not know.
     pub async fn pending_migrations(&self) -> Result<usize, Error> {
         let mut tx = self.begin().await?;
+        let encoding: String = sqlx::query_scalar("select current_setting('server_encoding')")
+            .fetch_one(&mut tx)
+            .await?;
+        if encoding != "UTF8" {
+            return Err(Error::Refused(format!(
+                "the database's encoding is {encoding}, which cannot hold every name; create one with encoding UTF8"
+            )));
+        }
         let table = format!("{}.{MIGRATIONS_TABLE}", quote_identifier(&self.schema));
         let exists: bool = sqlx::query_scalar("select to_regclass($1) is not null")
             .bind(&table)

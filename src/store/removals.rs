@@ -1,14 +1,37 @@
 //! The end of a pass: which users are proven gone, and marking them removed.
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
 use super::{Error, Run, Store, users::count_changes};
 use crate::{
-    compare::{ChangeSet, Mirrored},
+    compare::{ChangeSet, Removal},
     model::{ClientId, UserId},
 };
 
 impl Store {
+    /// Counts one confirmation for each live user that Cal.com said is gone in this run. Counts once, however often called.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::apply`].
+    pub async fn confirm_missing(&self, run: &Run) -> Result<(), Error> {
+        let mut tx = self.begin().await?;
+        run.check_fence(&mut tx).await?;
+        sqlx::query!(
+            r#"
+            update missing_users as m set confirmations = m.confirmations + 1, confirmed_run_id = $2
+            from managed_users as u
+            where m.client_id = $1 and m.last_run_id = $2 and m.confirmed_run_id is distinct from $2
+                and u.id = m.user_id and u.client_id = $1 and u.removed_at is null
+            "#,
+            run.client_id.as_str(),
+            run.id,
+        )
+        .execute(&mut tx)
+        .await?;
+        tx.commit().await
+    }
+
     /// The live users of the run's client that Cal.com said are gone, in this pass and in enough others before it.
     ///
     /// # Errors
@@ -19,14 +42,14 @@ impl Store {
         run: &Run,
         confirmations: u32,
         min_age: Duration,
-    ) -> Result<Vec<Mirrored>, Error> {
+    ) -> Result<Vec<Removal>, Error> {
         let mut tx = self.begin().await?;
-        let ids: Vec<i64> = sqlx::query_scalar!(
+        let rows = sqlx::query!(
             r#"
-            select m.user_id
+            select m.user_id, u.version
             from missing_users as m
             join managed_users as u on u.id = m.user_id
-            where m.client_id = $1 and m.last_run_id = $2 and m.confirmations >= $3
+            where m.client_id = $1 and m.confirmed_run_id = $2 and m.confirmations >= $3
                 and m.last_missing_at - m.first_missing_at >= make_interval(secs => $4)
                 and u.client_id = $1 and u.removed_at is null
             order by m.user_id
@@ -39,12 +62,11 @@ impl Store {
         .fetch_all(&mut tx)
         .await?;
         tx.rollback().await?;
-        if ids.is_empty() {
-            return Ok(Vec::new());
-        }
-        let ids: Vec<UserId> = ids.into_iter().map(UserId).collect();
-        let mut known: HashMap<_, _> = self.known(&run.client_id, &ids).await?;
-        Ok(ids.iter().filter_map(|id| known.remove(id)?.mirrored).collect())
+        let removals = rows.into_iter().map(|row| Removal {
+            user_id: UserId(row.user_id),
+            version: row.version + 1,
+        });
+        Ok(removals.collect())
     }
 
     /// How many users of a client the mirror holds as live.
@@ -73,7 +95,7 @@ impl Store {
         let (ids, versions): (Vec<i64>, Vec<i32>) = set
             .removals
             .iter()
-            .map(|change| (change.user_id().0, change.version))
+            .map(|removal| (removal.user_id.0, removal.version))
             .unzip();
         let mut tx = self.begin().await?;
         run.check_fence(&mut tx).await?;

@@ -79,15 +79,27 @@ impl Run {
             self.client_id.as_str(),
         )
         .fetch_optional(tx)
-        .await?
-        .unwrap_or_default();
-        if theirs == self.epoch {
+        .await?;
+        self.compare_fence(theirs)
+    }
+
+    /// Whether the fence is still ours, without a lock: it may move on at any moment.
+    pub(super) async fn look_at_fence(&self, tx: &mut Tx) -> Result<(), Error> {
+        let theirs = sqlx::query_scalar!(
+            "select epoch from sync_state where client_id = $1",
+            self.client_id.as_str(),
+        )
+        .fetch_optional(tx)
+        .await?;
+        self.compare_fence(theirs)
+    }
+
+    fn compare_fence(&self, theirs: Option<i64>) -> Result<(), Error> {
+        let (ours, theirs) = (self.epoch, theirs.unwrap_or_default());
+        if theirs == ours {
             Ok(())
         } else {
-            Err(Error::Fenced {
-                ours: self.epoch,
-                theirs,
-            })
+            Err(Error::Fenced { ours, theirs })
         }
     }
 }
@@ -112,7 +124,12 @@ impl Store {
             on conflict (client_id) do update set
                 client_name = excluded.client_name,
                 epoch = s.epoch + 1,
-                base_url = case when $5 then excluded.base_url else s.base_url end,
+                -- Until something was mirrored, no source is another one.
+                base_url = case
+                    when $5 or not exists (select from managed_user_changes where client_id = $1)
+                        then excluded.base_url
+                    else s.base_url
+                end,
                 last_run_id = excluded.last_run_id
             returning epoch, base_url
             "#,
@@ -130,6 +147,15 @@ impl Store {
                 recorded: state.base_url,
                 configured: begin.base_url.to_owned(),
             });
+        }
+        if begin.accept_source {
+            // What another source said of a user proves nothing here.
+            sqlx::query!(
+                "delete from missing_users where client_id = $1",
+                begin.client_id.as_str()
+            )
+            .execute(&mut tx)
+            .await?;
         }
         sqlx::query!(
             r#"

@@ -56,27 +56,32 @@ impl Store {
                 f.verdict as "verdict!",
                 extract(epoch from f.lag)::double precision as lag_s,
                 f.last_complete_at,
-                u.live as "live_users!",
-                u.removed as "removed_users!",
+                coalesce(u.live, 0) as "live_users!",
+                coalesce(u.removed, 0) as "removed_users!",
                 (select count(*) from missing_users as m where m.client_id = f.client_id) as "missing_users!",
                 (select count(*) from rejects as r where r.client_id = f.client_id) as "rejects!",
-                s.last_run_id as "last_run_id!",
+                coalesce(l.run_id, s.last_run_id) as "last_run_id!",
                 l.outcome as "last_outcome?",
                 l.started_at as "last_started_at?",
                 l.finished_at as "last_finished_at?",
                 l.error as "last_error?"
             from managed_users_freshness as f
             join sync_state as s on s.client_id = f.client_id
+            -- A tick that was skipped says nothing of the mirror.
             left join lateral (
-                select * from sync_runs as r where r.client_id = f.client_id order by r.run_id desc limit 1
+                select * from sync_runs as r
+                where r.client_id = f.client_id and r.outcome is distinct from 'skipped'
+                order by r.run_id desc
+                limit 1
             ) as l on true
-            cross join lateral (
+            left join (
                 select
+                    m.client_id,
                     count(*) filter (where m.removed_at is null) as live,
                     count(*) filter (where m.removed_at is not null) as removed
                 from managed_users as m
-                where m.client_id = f.client_id
-            ) as u
+                group by m.client_id
+            ) as u on u.client_id = f.client_id
             order by f.client_name
             "#
         )
@@ -99,7 +104,8 @@ impl Store {
         }
         let mut tx = self.begin().await?;
         let source = sqlx::query_scalar!(
-            "select base_url from sync_state where client_id = $1",
+            "select base_url from sync_state where client_id = $1
+                and exists (select from managed_user_changes where client_id = $1)",
             client.as_str()
         )
         .fetch_optional(&mut tx)

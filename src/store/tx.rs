@@ -4,8 +4,9 @@ use std::fmt;
 
 use futures_util::{future::BoxFuture, stream::BoxStream};
 use sqlx::{
-    Database, Describe, Either, Execute, Executor, PgConnection, Postgres, SqlStr, Transaction,
+    AssertSqlSafe, Database, Describe, Either, Execute, Executor, PgConnection, PgPool, Postgres, SqlStr,
     error::BoxDynError,
+    pool::PoolConnection,
     postgres::{PgQueryResult, PgRow, PgStatement, PgTypeInfo},
 };
 
@@ -16,31 +17,57 @@ use super::Error;
 /// sqlx gives each statement a name that outlives the transaction, unless it is told not to; and its checked queries
 /// cannot be told. A name of one client is in the way of the next one that PgBouncer puts on the same server connection.
 /// So this stands between the queries and the connection, and tells it.
+///
+/// A transaction that is neither committed nor rolled back takes its connection with it: whatever state that is in, also
+/// when the server at its other end is gone without a word, nobody else will have to do with it.
 pub(super) struct Tx {
-    inner: Transaction<'static, Postgres>,
+    connection: PoolConnection<Postgres>,
     named_statements: bool,
+    open: bool,
 }
 
 impl Tx {
-    pub(super) fn new(inner: Transaction<'static, Postgres>, named_statements: bool) -> Self {
-        Self {
-            inner,
+    pub(super) async fn begin(
+        pool: &PgPool,
+        begin: String,
+        named_statements: bool,
+    ) -> Result<Self, sqlx::Error> {
+        let mut tx = Self {
+            connection: pool.acquire().await?,
             named_statements,
-        }
+            open: true,
+        };
+        sqlx::raw_sql(AssertSqlSafe(begin))
+            .execute(tx.connection())
+            .await?;
+        Ok(tx)
     }
 
     pub(super) async fn commit(self) -> Result<(), Error> {
-        Ok(self.inner.commit().await?)
+        self.end("commit").await
     }
 
     /// Ends a transaction that only read.
     pub(super) async fn rollback(self) -> Result<(), Error> {
-        Ok(self.inner.rollback().await?)
+        self.end("rollback").await
     }
 
-    /// The connection itself, for what only takes that.
-    pub(super) fn connection(&mut self) -> &mut PgConnection {
-        &mut self.inner
+    async fn end(mut self, how: &'static str) -> Result<(), Error> {
+        sqlx::raw_sql(how).execute(self.connection()).await?;
+        self.open = false;
+        Ok(())
+    }
+
+    fn connection(&mut self) -> &mut PgConnection {
+        &mut self.connection
+    }
+}
+
+impl Drop for Tx {
+    fn drop(&mut self) {
+        if self.open {
+            self.connection.close_on_drop();
+        }
     }
 }
 

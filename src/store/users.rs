@@ -15,10 +15,11 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// What Postgres says.
-    pub async fn known(&self, client: &ClientId, ids: &[UserId]) -> Result<HashMap<UserId, Known>, Error> {
+    /// [`Error::Fenced`] when a later pass has begun, so that an overtaken one ends also when it has nothing to write.
+    pub async fn known(&self, run: &Run, ids: &[UserId]) -> Result<HashMap<UserId, Known>, Error> {
         let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
         let mut tx = self.begin().await?;
+        run.look_at_fence(&mut tx).await?;
         let rows = sqlx::query!(
             r#"
             select
@@ -44,7 +45,7 @@ impl Store {
             where u.id is not null or m.user_id is not null or r.user_id is not null
             "#,
             &ids,
-            client.as_str(),
+            run.client_id.as_str(),
         )
         .fetch_all(&mut tx)
         .await?;
@@ -99,12 +100,7 @@ impl Store {
     pub async fn apply(&self, run: &Run, set: &ChangeSet) -> Result<(), Error> {
         let mut tx = self.begin().await?;
         run.check_fence(&mut tx).await?;
-        let changes: Vec<&Change> = set
-            .inserts
-            .iter()
-            .chain(&set.updates)
-            .chain(&set.restores)
-            .collect();
+        let changes: Vec<&Change> = set.changes().collect();
         if !changes.is_empty() {
             write_changes(&mut tx, run, &changes).await?;
         }
@@ -291,7 +287,7 @@ pub(super) async fn count_changes(tx: &mut Tx, run: &Run, set: &ChangeSet) -> Re
     if set.is_empty() {
         return Ok(());
     }
-    let count = |changes: &[Change]| i64::try_from(changes.len()).unwrap_or(i64::MAX);
+    let count = |changes: usize| i64::try_from(changes).unwrap_or(i64::MAX);
     sqlx::query!(
         r#"
         update sync_runs set
@@ -299,10 +295,10 @@ pub(super) async fn count_changes(tx: &mut Tx, run: &Run, set: &ChangeSet) -> Re
         where run_id = $1
         "#,
         run.id,
-        count(&set.inserts),
-        count(&set.updates),
-        count(&set.restores),
-        count(&set.removals),
+        count(set.inserts.len()),
+        count(set.updates.len()),
+        count(set.restores.len()),
+        count(set.removals.len()),
     )
     .execute(&mut *tx)
     .await?;

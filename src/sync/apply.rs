@@ -15,6 +15,9 @@ use crate::{
 /// A batch is written at the latest so long after its first observation, so that a slow pass shows its changes.
 const MAX_BATCH_AGE: Duration = Duration::from_secs(5);
 
+/// Users are small; a few of them with much metadata make a batch of their own.
+const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
+
 /// Long enough for a connection that was cut or a lock that was held; a server that is away for longer is left to the
 /// next tick.
 const RETRY_DELAYS: [Duration; 3] = [
@@ -27,17 +30,21 @@ const RETRY_DELAYS: [Duration; 3] = [
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     pub(super) observed: u64,
+    /// Users that answered and could be read: what shows that the client is still there.
     pub(super) present: u64,
     pub(super) rejected: u64,
     pub(super) missing: u64,
 }
 
-/// A call that took longer than this has waited for the database already.
+/// Longer than the server's own limits on locks and statements of a call: it is heard out if it speaks at all.
+const CALL_LIMIT: Duration = Duration::from_secs(90);
+
+/// Calls that took longer than this have waited for the database already: one more try, to see what came of them, is all.
 const RETRY_WITHIN: Duration = Duration::from_secs(5);
 
 /// Tries of one call to the database.
 #[derive(Debug)]
-struct Retries {
+pub(super) struct Retries {
     made: usize,
     since: Instant,
 }
@@ -53,9 +60,11 @@ impl Default for Retries {
 
 impl Retries {
     /// Waits until the call may be tried again, or gives the error back when that would not help.
-    async fn wait(&mut self, error: Error) -> Result<(), Error> {
+    pub(super) async fn wait(&mut self, error: Error) -> Result<(), Error> {
         match RETRY_DELAYS.get(self.made) {
-            Some(delay) if error.is_transient() && self.since.elapsed() < RETRY_WITHIN => {
+            Some(delay)
+                if error.is_transient() && (self.made == 0 || self.since.elapsed() < RETRY_WITHIN) =>
+            {
                 tracing::debug!(error = %error, "the database is asked again");
                 self.made += 1;
                 tokio::time::sleep(*delay).await;
@@ -73,11 +82,20 @@ where
 {
     let mut retries = Retries::default();
     loop {
-        match call().await {
+        match bounded(call()).await {
             Ok(value) => return Ok(value),
             Err(error) => retries.wait(error).await?,
         }
     }
+}
+
+/// A call with an end, also when the server is gone without a word.
+pub(super) async fn bounded<T>(call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    tokio::time::timeout(CALL_LIMIT, call).await.unwrap_or_else(|_| {
+        Err(Error::Unavailable(
+            "the server went silent in the middle of a call".to_owned(),
+        ))
+    })
 }
 
 /// Writes what comes through the channel until it is closed.
@@ -85,23 +103,33 @@ pub(super) async fn write_batches<S: Source>(
     pass: &Pass<'_, S>,
     run: &Run,
     mut observations: mpsc::Receiver<Observation>,
-) -> Result<Tally, Error> {
+) -> (Tally, Result<(), Error>) {
     let mut tally = Tally::default();
     let mut batch = Vec::with_capacity(BATCH);
     while fill(&mut batch, &mut observations).await {
-        write_batch(pass, run, &mut tally, &batch).await?;
+        if let Err(error) = write_batch(pass, run, &mut tally, &batch).await {
+            return (tally, Err(error));
+        }
         batch.clear();
     }
-    Ok(tally)
+    (tally, Ok(()))
 }
 
 /// Waits for a full batch, the end of the channel, or the batch's time. False when there is nothing any more.
 async fn fill(batch: &mut Vec<Observation>, observations: &mut mpsc::Receiver<Observation>) -> bool {
-    if observations.recv_many(batch, BATCH).await == 0 {
+    let Some(first) = observations.recv().await else {
         return false;
-    }
+    };
+    let mut weight = first.weight();
+    batch.push(first);
     let more = async {
-        while batch.len() < BATCH && observations.recv_many(batch, BATCH - batch.len()).await > 0 {}
+        while batch.len() < BATCH && weight < MAX_BATCH_BYTES {
+            let Some(next) = observations.recv().await else {
+                break;
+            };
+            weight += next.weight();
+            batch.push(next);
+        }
     };
     // Whether the batch is full or its time is over makes no difference.
     tokio::time::timeout(MAX_BATCH_AGE, more).await.ok();
@@ -118,7 +146,7 @@ async fn write_batch<S: Source>(
     let mut retries = Retries::default();
     let mut attempted: Option<ChangeSet> = None;
     let set = loop {
-        let known = match pass.store.known(&run.client_id, &ids).await {
+        let known = match bounded(pass.store.known(run, &ids)).await {
             Ok(known) => known,
             Err(error) => {
                 retries.wait(error).await?;
@@ -132,7 +160,7 @@ async fn write_batch<S: Source>(
         if set.writes_nothing() {
             break set;
         }
-        match pass.store.apply(run, &set).await {
+        match bounded(pass.store.apply(run, &set)).await {
             Ok(()) => break set,
             Err(error) => retries.wait(error).await?,
         }
@@ -146,7 +174,7 @@ async fn write_batch<S: Source>(
     tally.rejected += set.rejected as u64;
     tally.present += batch
         .iter()
-        .filter(|seen| !matches!(seen, Observation::Gone(_)))
+        .filter(|seen| matches!(seen, Observation::Present(_)))
         .count() as u64;
     Ok(())
 }

@@ -2,12 +2,13 @@
 
 use super::{
     Course, Pass,
-    apply::with_retries,
+    apply::{Retries, bounded, with_retries},
     report::{self, Failure, Report},
 };
 use crate::{
     calcom::{self, Source},
-    compare,
+    compare::ChangeSet,
+    config::Removal,
     guard::{self, Limits, Verdict},
     model::RunOutcome,
     store::{self, Finish, Run},
@@ -120,53 +121,104 @@ impl<S: Source> Pass<'_, S> {
         )
     }
 
-    /// Removes the users that are proven gone, unless the guard holds them.
+    /// Counts what this pass confirms, and removes the users that are proven gone, unless the guard holds them.
     async fn remove(&self, run: &Run, course: &Course) -> Result<Option<Shortfall>, store::Error> {
         if course.missing == 0 {
             return Ok(None);
         }
-        let removal = self.removal;
-        let gone = with_retries(|| {
-            self.store
-                .confirmed_gone(run, removal.confirmations, removal.min_age)
-        })
-        .await?;
+        if course.present == 0 {
+            // The sentence that a user is gone also comes for a client that lost them all, or never had them.
+            let text = "Cal.com says of every user that it is not this client's, and no other one answered: nothing is \
+                        concluded from that; check the client's id and its users";
+            return Ok(Some(Shortfall::held(text.to_owned())));
+        }
+        with_retries(|| self.store.confirm_missing(run)).await?;
+        let mut retries = Retries::default();
+        let mut attempted: Option<ChangeSet> = None;
+        loop {
+            let error = match self.try_to_remove(run, course, &mut attempted).await {
+                Ok(held) => return Ok(held),
+                Err(error) => error,
+            };
+            retries.wait(error).await?;
+        }
+    }
+
+    /// `attempted` is a set that was decided on and sent off, but not answered for.
+    async fn try_to_remove(
+        &self,
+        run: &Run,
+        course: &Course,
+        attempted: &mut Option<ChangeSet>,
+    ) -> Result<Option<Shortfall>, store::Error> {
+        let Removal {
+            confirmations,
+            min_age,
+            max_count,
+            max_percent,
+        } = self.removal;
+        let gone = bounded(self.store.confirmed_gone(run, confirmations, min_age)).await?;
+        if let Some(attempted) = attempted.take() {
+            // All of them were written, or none.
+            if gone.is_empty() {
+                self.log_removals(&attempted);
+            }
+        }
         if gone.is_empty() {
             return Ok(None);
         }
-        let live = with_retries(|| self.store.live_users(&run.client_id)).await?;
-        let set = compare::removals(gone);
-        let count = set.removals.len();
-        let limits = Limits {
-            max_count: removal.max_count,
-            max_percent: removal.max_percent,
-        };
-        let why = match guard::decide(count as u64, live, course.present, limits) {
-            Verdict::Apply => {
-                with_retries(|| self.store.apply_removals(run, &set)).await?;
-                for change in set.changes() {
-                    report::log_change(self, change);
-                }
-                return Ok(None);
+        let count = gone.len() as u64;
+        // Users that nobody asks for any more make no share of them larger.
+        let live = bounded(self.store.live_users(&run.client_id))
+            .await?
+            .min(self.client.users.len() as u64);
+        match guard::decide(
+            count,
+            live,
+            course.present,
+            Limits {
+                max_count,
+                max_percent,
+            },
+        ) {
+            Verdict::Apply => {}
+            Verdict::Hold { limit } => {
+                return Ok(Some(Shortfall::held(format!(
+                    "{count} of {live} live users are proven gone, more than a pass may remove ({limit}, and never \
+                     all): nothing is removed; if they are really gone, raise removal.max_count for one pass"
+                ))));
             }
-            Verdict::Hold { limit } => format!(
-                "{count} of {live} live users are proven gone, more than a pass may remove ({limit}, and never all): \
-                 nothing is removed; if they are really gone, raise removal.max_count for one pass"
-            ),
-            Verdict::NoControl => format!(
-                "{count} users are proven gone, but no other user of the client answered in this pass: nothing is \
-                 removed; add a user that exists to the client, or check its id"
-            ),
-        };
-        Ok(Some(Shortfall {
-            outcome: RunOutcome::Held,
-            error: why,
-            failure: Failure::Fault,
-        }))
+            Verdict::NoControl => {
+                return Ok(Some(Shortfall::held(
+                    "no other user of the client answered".to_owned(),
+                )));
+            }
+        }
+        let set = attempted.insert(ChangeSet {
+            removals: gone,
+            ..ChangeSet::default()
+        });
+        bounded(self.store.apply_removals(run, set)).await?;
+        self.log_removals(set);
+        Ok(None)
+    }
+
+    fn log_removals(&self, set: &ChangeSet) {
+        for removal in &set.removals {
+            report::log_removal(self, *removal);
+        }
     }
 }
 
 impl Shortfall {
+    fn held(error: String) -> Self {
+        Self {
+            outcome: RunOutcome::Held,
+            error,
+            failure: Failure::Fault,
+        }
+    }
+
     fn of_store(error: &store::Error) -> Self {
         let text = with_remedy(error, error.remedy());
         let failure = if error.is_transient() {

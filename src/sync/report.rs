@@ -4,7 +4,11 @@ use serde::Serialize;
 use tracing::field::display;
 
 use super::Pass;
-use crate::{compare::Change, model::RunOutcome, store::RunCounts};
+use crate::{
+    compare::{Change, ChangeKind, Removal},
+    model::RunOutcome,
+    store::RunCounts,
+};
 
 /// One ended pass. Serialized as `sync --output json` prints it.
 #[derive(Clone, Debug, Serialize)]
@@ -129,6 +133,20 @@ pub(super) fn log_change<S>(pass: &Pass<'_, S>, change: &Change) {
         change.kind = %change.kind,
         change.version = change.version,
         change.fields = fields,
+        "user changed"
+    );
+}
+
+/// The one line of a removed user.
+pub(super) fn log_removal<S>(pass: &Pass<'_, S>, removal: Removal) {
+    if pass.lines == Lines::None {
+        return;
+    }
+    tracing::info!(
+        client.name = %pass.client.name,
+        user.id = removal.user_id.0,
+        change.kind = %ChangeKind::Removal,
+        change.version = removal.version,
         "user changed"
     );
 }

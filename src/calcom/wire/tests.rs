@@ -380,7 +380,7 @@ fn all_faults_of_a_record_are_told_at_once_without_its_values() {
     timeFormat: is not a whole number of 64 bits
     defaultScheduleId: is a string, not a number
     metadata: is an array, not an object
-    far: holds a number beyond what Postgres can store
+    far: holds a number of more than 1000 digits
     new: holds a key that this version keeps for itself
     ");
 }

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use calmirror::{
-    compare::{diff, removals},
+    compare::{ChangeSet, diff},
     model::{ClientId, FieldFault, Json, JsonObject, ManagedUser, Observation, Reject, RunOutcome, UserId},
     store::{BeginRun, Finish, Run, RunRecord, Store},
 };
@@ -173,22 +173,25 @@ impl<'a> Story<'a> {
         let run = begin(self.store, client).await;
         let observed = observations.len() as u64;
         let ids: Vec<UserId> = observations.iter().map(Observation::user_id).collect();
-        let known = self
-            .store
-            .known(&run.client_id, &ids)
-            .await
-            .expect("users can be read");
+        let known = self.store.known(&run, &ids).await.expect("users can be read");
         let set = diff(&run.client_id, observations, &known);
         self.store
             .apply(&run, &set)
             .await
             .expect("a batch can be written");
+        self.store
+            .confirm_missing(&run)
+            .await
+            .expect("what was seen can be counted");
         let gone = self
             .store
             .confirmed_gone(&run, 2, Duration::ZERO)
             .await
             .expect("those who are gone can be read");
-        let gone = removals(gone);
+        let gone = ChangeSet {
+            removals: gone,
+            ..ChangeSet::default()
+        };
         if !gone.is_empty() {
             self.store
                 .apply_removals(&run, &gone)

@@ -17,6 +17,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::TestDb;
 
+/// For what comes in a moment or never.
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+
 /// A simulator, a database, and what is needed for passes.
 pub(crate) struct World {
     pub(crate) simulator: Simulator,

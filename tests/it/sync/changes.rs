@@ -3,7 +3,7 @@
 use calmirror::{model::RunOutcome, simulator::User};
 use serde_json::{Value, json};
 
-use crate::support::world::World;
+use crate::support::world::{LIMIT, World};
 
 #[tokio::test]
 async fn the_first_pass_fills_the_mirror_and_the_second_writes_nothing() {
@@ -38,9 +38,14 @@ async fn an_unchanged_pass_counts_no_tuple_but_its_own() {
             .expect("statistics can be read")
     };
     // The two passes' own rows come with the same report as all the others.
-    while counted("sync_runs").await.1 < 2 {
-        tokio::task::yield_now().await;
-    }
+    let reported = async {
+        while counted("sync_runs").await.1 < 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LIMIT, reported)
+        .await
+        .expect("statistics come in the end");
     assert_eq!(counted("sync_runs").await.0, 2);
     assert_eq!(counted("managed_users").await, (20, 0, 0));
     assert_eq!(counted("managed_user_changes").await, (20, 0, 0));

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::support::{
     TestDb,
     pgbouncer::PgBouncer,
-    world::{World, store},
+    world::{LIMIT, World, store},
 };
 
 async fn begin(world: &World) -> Run {
@@ -28,15 +28,11 @@ async fn begin(world: &World) -> Run {
 }
 
 /// What a pass would write for the first user.
-async fn some_change(world: &World) -> ChangeSet {
+async fn some_change(world: &World, run: &Run) -> ChangeSet {
     use calmirror::calcom::Source as _;
     let id = world.client.users[0];
     let observation = world.source.get_user(id).await.expect("the simulator answers");
-    let known = world
-        .store
-        .known(&world.client.id, &[id])
-        .await
-        .expect("the store answers");
+    let known = world.store.known(run, &[id]).await.expect("the store answers");
     compare::diff(&world.client.id, vec![observation], &known)
 }
 
@@ -44,7 +40,7 @@ async fn some_change(world: &World) -> ChangeSet {
 async fn a_pass_that_was_overtaken_writes_nothing() {
     let world = World::new(3).await;
     let older = begin(&world).await;
-    let set = some_change(&world).await;
+    let set = some_change(&world, &older).await;
     let newer = begin(&world).await;
     let refused = world.store.apply(&older, &set).await;
     assert_eq!(
@@ -74,7 +70,7 @@ async fn a_pass_that_was_overtaken_writes_nothing() {
 async fn a_row_that_changed_since_it_was_read_is_a_conflict() {
     let world = World::new(3).await;
     let run = begin(&world).await;
-    let set = some_change(&world).await;
+    let set = some_change(&world, &run).await;
     world.store.apply(&run, &set).await.expect("the first time");
     assert_eq!(
         world.store.apply(&run, &set).await,
@@ -183,9 +179,14 @@ async fn a_lock_that_somebody_holds_is_waited_for() {
     let (report, ()) = tokio::join!(world.pass(), async {
         let waiting =
             "select count(*) from pg_locks where not granted and relation = 'managed_users'::regclass";
-        while world.value::<i64>(waiting).await == 0 {
-            tokio::task::yield_now().await;
-        }
+        let seen = async {
+            while world.value::<i64>(waiting).await == 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(LIMIT, seen)
+            .await
+            .expect("the pass comes to wait");
         analyst.commit().await.expect("the lock is given back");
     });
     assert_eq!((report.outcome, report.updated), (RunOutcome::Applied, 1));

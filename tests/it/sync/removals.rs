@@ -149,27 +149,50 @@ async fn more_than_the_limit_are_held_as_one_set() {
 }
 
 #[tokio::test]
-async fn without_a_user_that_answers_nobody_is_removed() {
-    let mut world = World::new(3).await;
+async fn without_a_user_that_answers_nothing_is_concluded() {
+    let mut world = World::new(20).await;
     world.pass().await;
+    let fresh: chrono::DateTime<chrono::Utc> = world
+        .value("select last_complete_at from managed_users_freshness")
+        .await;
+    world.removal.max_percent = 100.0;
     for user in world.users() {
         world
             .simulator
-            .delete_user(user)
-            .expect("the user can be deleted");
+            .script(Target::User(user), 2, Answer::Refuse(Refusal::NotOurUser(user)));
     }
-    world.removal.max_percent = 100.0;
-    world.pass().await;
-    let held = world.pass().await;
-    assert_eq!((held.outcome, held.removed), (RunOutcome::Held, 0));
-    assert!(
-        held.error
-            .as_ref()
-            .is_some_and(|error| error.contains("no other user")),
-        "{:?}",
-        held.error
+    for _ in 0..2 {
+        let held = world.pass().await;
+        assert_eq!(
+            (held.outcome, held.removed, held.missing),
+            (RunOutcome::Held, 0, 20)
+        );
+        assert!(
+            held.error
+                .as_ref()
+                .is_some_and(|error| error.contains("no other one")),
+            "{:?}",
+            held.error
+        );
+    }
+    assert_eq!(
+        world
+            .value::<i64>("select sum(confirmations) from missing_users")
+            .await,
+        0
     );
-    assert_eq!(live(&world).await, 3);
+    let still: chrono::DateTime<chrono::Utc> = world
+        .value("select last_complete_at from managed_users_freshness")
+        .await;
+    assert_eq!(still, fresh, "freshness stands still");
+
+    let user = world.users()[0];
+    world
+        .simulator
+        .delete_user(user)
+        .expect("the user can be deleted");
+    assert_eq!(world.pass().await.removed, 0, "this is the first confirmation");
+    assert_eq!(world.pass().await.removed, 1);
 }
 
 #[tokio::test]

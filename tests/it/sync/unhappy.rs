@@ -78,6 +78,55 @@ async fn records_that_cannot_be_stored_are_rejected_and_all_others_mirrored() {
 }
 
 #[tokio::test]
+async fn a_record_that_could_not_be_read_again_spoils_nobody_elses() {
+    let world = World::new(20).await;
+    let deep = format!("{}1{}", "[".repeat(120), "]".repeat(120));
+    let extra = [
+        format!(r#""new":{deep}"#),
+        r#""metadata":{"n":0e99999999999}"#.to_owned(),
+        format!(r#""metadata":{{"n":[{}1]}}"#, "1e131071,".repeat(500)),
+    ];
+    for (user, field) in world.users().iter().zip(&extra) {
+        let record = format!(
+            r#"{{"id":{user},"email":"a@b.c","timeZone":"UTC","weekStart":"Sunday",
+                "createdDate":"2024-04-01T00:00:00.000Z",{field}}}"#
+        );
+        world
+            .simulator
+            .place_raw(world.client_id(), *user, record)
+            .expect("the record can be placed");
+    }
+    for _ in 0..2 {
+        let report = world.pass().await;
+        assert_eq!(
+            (report.outcome, report.rejected),
+            (RunOutcome::Partial, 3),
+            "{:?}",
+            report.error
+        );
+    }
+    assert_eq!(
+        world
+            .value::<i64>("select count(*) from managed_users_live")
+            .await,
+        17
+    );
+}
+
+#[tokio::test]
+async fn a_page_instead_of_answers_ends_the_pass_early() {
+    let world = World::new(200).await;
+    world.simulator.script(Target::Any, 10_000, Answer::html(200));
+    let report = world.pass().await;
+    assert_eq!(report.outcome, RunOutcome::Failed);
+    assert!(
+        report.requests < 100,
+        "{} requests to what is not Cal.com",
+        report.requests
+    );
+}
+
+#[tokio::test]
 async fn a_mirrored_user_that_turns_unreadable_keeps_its_row() {
     let world = World::new(5).await;
     world.pass().await;
@@ -257,6 +306,7 @@ async fn a_pass_that_is_cut_keeps_what_it_has_and_the_next_converges() {
     });
     assert_eq!(report.outcome, RunOutcome::Partial);
     assert!(report.inserted < 30);
+    assert_eq!(report.inserted, report.observed, "what was observed is written");
     world.simulator.release();
     let report = world.pass().await;
     assert_eq!(report.outcome, RunOutcome::Applied);
