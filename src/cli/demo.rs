@@ -5,6 +5,7 @@ mod world;
 use std::{path::PathBuf, sync::Arc};
 
 use anstyle::Style;
+use anyhow::Context as _;
 
 use self::world::World;
 use super::{
@@ -41,6 +42,9 @@ pub(super) async fn run(args: &DemoArgs, out: &mut Out, environment: &Environmen
         .dir
         .clone()
         .unwrap_or_else(|| environment::temp_dir().join("calmirror-demo"));
+    // Paths in the configuration are relative to its own directory.
+    let dir =
+        std::path::absolute(&dir).with_context(|| format!("{} cannot be found from here", dir.display()))?;
     heading(out, "A simulated Cal.com and a local Postgres")?;
     let world = World::create(&dir).await?;
     // A DATABASE_URL that happens to be set is not meant for this.
