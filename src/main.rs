@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use calmirror::{
     cli::{Cli, exit::Exit},
     config::Environment,
+    store,
 };
 use clap::Parser;
 
@@ -22,9 +23,20 @@ fn main() -> ExitCode {
         Err(error) if is_closed_pipe(&error) => Exit::Success.into(),
         Err(error) => {
             anstream::eprintln!("error: {error:#}");
+            if let Some(remedy) = remedy(&error) {
+                anstream::eprintln!("       {remedy}");
+            }
             Exit::of_error(&error).into()
         }
     }
+}
+
+/// What the operator can do about the database, which a pass has in its report.
+fn remedy(error: &anyhow::Error) -> Option<&'static str> {
+    error
+        .chain()
+        .find_map(|cause| cause.downcast_ref::<store::Error>())
+        .and_then(store::Error::remedy)
 }
 
 fn is_closed_pipe(error: &anyhow::Error) -> bool {

@@ -43,9 +43,9 @@ impl Error {
     /// What the operator can do, where the error itself does not say it.
     pub fn remedy(&self) -> Option<&'static str> {
         match self {
-            Self::Unavailable(_) => {
-                Some("check that Postgres runs and that database.url reaches it; calmirror goes on by itself")
-            }
+            Self::Unavailable(_) => Some(
+                "check that Postgres runs and that database.url reaches it; `calmirror run` goes on by itself",
+            ),
             Self::NotMigrated { .. } => Some("run `calmirror migrate`"),
             Self::Newer(_) => Some("install the calmirror that migrated the database, or a later one"),
             Self::SourceChanged { .. } => Some(
