@@ -2,6 +2,7 @@
 
 mod calcom;
 mod docs;
+mod cli;
 mod embedded;
 mod packaging;
 mod queries;

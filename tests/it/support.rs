@@ -1,8 +1,10 @@
 //! What the tests stand on: databases of their own, and peers on real sockets.
 
 pub(crate) mod database;
+pub(crate) mod gate;
 pub(crate) mod http;
 pub(crate) mod pgbouncer;
+pub(crate) mod program;
 pub(crate) mod scripted;
 pub(crate) mod story;
 pub(crate) mod world;

@@ -1,0 +1,247 @@
+//! The program itself, as a process: what it prints, what it ends with, and how it takes a signal.
+
+use std::{
+    fs,
+    os::unix::{fs::PermissionsExt, process::ExitStatusExt},
+    path::{Path, PathBuf},
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt},
+    process::{Child, Command},
+    sync::watch,
+    task::JoinHandle,
+    time::timeout,
+};
+
+use super::environment;
+
+/// A wait that takes so long will not end at all.
+const LIMIT: Duration = Duration::from_secs(90);
+
+/// Where the program runs: a directory of its own with its configuration, and an environment that holds nothing else.
+pub(crate) struct Workplace {
+    dir: TempDir,
+    variables: Vec<(String, String)>,
+}
+
+/// What came of a run.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) status: ExitStatus,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+/// The running program; killed when it is dropped.
+pub(crate) struct Program {
+    child: Child,
+    stdout: Pipe,
+    stderr: Pipe,
+}
+
+/// What has come through a pipe so far.
+struct Pipe {
+    text: watch::Receiver<String>,
+    reader: JoinHandle<()>,
+}
+
+impl Workplace {
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::Builder::new()
+            .prefix("calmirror-cli-")
+            .tempdir()
+            .expect("the temporary directory takes another one");
+        // An embedded server of root's runs as another user, who has to pass through.
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("the directory is ours");
+        let kept = ["PATH", "TMPDIR", "PG_BIN_DIR"];
+        let variables = kept
+            .iter()
+            .filter_map(|name| Some(((*name).to_owned(), environment(name)?)))
+            .collect();
+        Self { dir, variables }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.path().join(name);
+        fs::write(&path, text).expect("the directory takes a file");
+        path
+    }
+
+    /// Sets a variable for every run from now on.
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
+        self.variables.retain(|(known, _)| known != name);
+        self.variables.push((name.to_owned(), value.to_owned()));
+    }
+
+    pub(crate) fn start(&self, arguments: &[&str]) -> Program {
+        self.start_with(&[], arguments)
+    }
+
+    /// Starts the program with these variables in addition.
+    pub(crate) fn start_with(&self, variables: &[(&str, &str)], arguments: &[&str]) -> Program {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_calmirror"))
+            .args(arguments)
+            .current_dir(self.path())
+            .env_clear()
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
+            .envs(variables.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the program can be started");
+        Program {
+            stdout: Pipe::read(child.stdout.take().expect("standard output is piped")),
+            stderr: Pipe::read(child.stderr.take().expect("standard error is piped")),
+            child,
+        }
+    }
+
+    pub(crate) async fn run(&self, arguments: &[&str]) -> Ended {
+        self.start(arguments).end().await
+    }
+
+    pub(crate) async fn run_with(&self, variables: &[(&str, &str)], arguments: &[&str]) -> Ended {
+        self.start_with(variables, arguments).end().await
+    }
+}
+
+impl Ended {
+    /// The exit code; none where a signal ended it.
+    #[track_caller]
+    pub(crate) fn code(&self) -> i32 {
+        let signal = self.status.signal();
+        self.status
+            .code()
+            .unwrap_or_else(|| panic!("ended by signal {signal:?}: {self}"))
+    }
+
+    #[track_caller]
+    pub(crate) fn expect(self, code: i32) -> Self {
+        assert_eq!(self.code(), code, "{self}");
+        self
+    }
+
+    /// Standard output as a JSON value a line.
+    #[track_caller]
+    pub(crate) fn json(&self) -> Vec<Value> {
+        self.stdout.lines().map(|line| parse(line, self)).collect()
+    }
+
+    /// The log as a JSON value a line.
+    #[track_caller]
+    pub(crate) fn log(&self) -> Vec<Value> {
+        self.stderr.lines().map(|line| parse(line, self)).collect()
+    }
+
+    /// The lines of the log that hold this text.
+    pub(crate) fn log_lines(&self, text: &str) -> Vec<&str> {
+        self.stderr.lines().filter(|line| line.contains(text)).collect()
+    }
+}
+
+#[track_caller]
+fn parse(line: &str, all: &Ended) -> Value {
+    serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line}\n{all}"))
+}
+
+impl std::fmt::Display for Ended {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{}\nstdout:\n{}\nstderr:\n{}",
+            self.status, self.stdout, self.stderr
+        )
+    }
+}
+
+impl Program {
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = self.child.id().expect("nobody has waited for it");
+        let pid = Pid::from_raw(pid.try_into().expect("a process id"));
+        kill(pid, signal).expect("our own child can be signalled");
+    }
+
+    /// Waits until a line of the log holds this text, and gives all that was logged so far.
+    pub(crate) async fn logged(&mut self, text: &str) -> String {
+        self.logged_times(text, 1).await
+    }
+
+    pub(crate) async fn logged_times(&mut self, text: &str, times: usize) -> String {
+        let found = self.stderr.wait(text, times).await;
+        self.must(found, text)
+    }
+
+    pub(crate) async fn printed(&mut self, text: &str) -> String {
+        let found = self.stdout.wait(text, 1).await;
+        self.must(found, text)
+    }
+
+    fn must(&self, found: Option<String>, text: &str) -> String {
+        found.unwrap_or_else(|| {
+            let (stdout, stderr) = (self.stdout.so_far(), self.stderr.so_far());
+            panic!("{text:?} never came\nstdout:\n{stdout}\nstderr:\n{stderr}")
+        })
+    }
+
+    /// Waits for the end.
+    pub(crate) async fn end(mut self) -> Ended {
+        let Ok(status) = timeout(LIMIT, self.child.wait()).await else {
+            let (stdout, stderr) = (self.stdout.so_far(), self.stderr.so_far());
+            panic!("no end within {LIMIT:?}\nstdout:\n{stdout}\nstderr:\n{stderr}");
+        };
+        Ended {
+            status: status.expect("a child can be waited for"),
+            stdout: self.stdout.all().await,
+            stderr: self.stderr.all().await,
+        }
+    }
+}
+
+impl Pipe {
+    fn read(mut pipe: impl AsyncRead + Send + Unpin + 'static) -> Self {
+        let (sender, text) = watch::channel(String::new());
+        let reader = tokio::spawn(async move {
+            let mut bytes = Vec::new();
+            while let Ok(1..) = pipe.read_buf(&mut bytes).await {
+                // A character may be cut in two by a read; the rest of it comes with the next.
+                let text = String::from_utf8_lossy(&bytes).into_owned();
+                sender.send_replace(text);
+            }
+        });
+        Self { text, reader }
+    }
+
+    fn so_far(&self) -> String {
+        self.text.borrow().clone()
+    }
+
+    async fn all(self) -> String {
+        self.reader.await.expect("reading does not panic");
+        self.text.borrow().clone()
+    }
+
+    /// Waits until so many whole lines hold this text; `None` where that never happens.
+    async fn wait(&mut self, wanted: &str, times: usize) -> Option<String> {
+        let is_there = |text: &String| {
+            let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+            whole.lines().filter(|line| line.contains(wanted)).count() >= times
+        };
+        let waited = timeout(LIMIT, self.text.wait_for(is_there)).await;
+        waited.ok()?.ok().map(|text| text.clone())
+    }
+}
