@@ -1,6 +1,7 @@
 //! The program as people and scripts meet it: a process, its output, its log, its exit code.
 
 mod daemon;
+mod demo;
 mod exit;
 mod processes;
 mod sync;
