@@ -1,8 +1,11 @@
 //! The program as people and scripts meet it: a process, its output, its log, its exit code.
 
+mod check;
 mod daemon;
 mod demo;
 mod exit;
+mod init;
+mod looking;
 mod processes;
 mod sync;
 

@@ -1,0 +1,92 @@
+//! `calmirror check`: what is wrong, and what to do about it, before a pass finds out.
+
+use super::Setup;
+use crate::support::gate::Gate;
+
+#[tokio::test]
+async fn a_setup_that_works_is_said_to() {
+    let setup = Setup::new(2, 3).await;
+    let ended = setup.run(&["check"]).await.expect(0);
+    let lines: Vec<_> = ended.stdout.lines().collect();
+    assert_eq!(lines.len(), 4, "{ended}");
+    assert!(lines.iter().all(|line| line.starts_with("ok ")), "{ended}");
+    assert_eq!(lines[0], "ok     config: 2 clients, 6 users");
+    assert_eq!(
+        setup.simulator.requests().total,
+        2,
+        "one request a client is enough"
+    );
+
+    let findings = setup.run(&["--output", "json", "check"]).await.expect(0).json();
+    let subjects: Vec<_> = findings
+        .iter()
+        .map(|finding| finding["subject"].clone())
+        .collect();
+    assert_eq!(subjects, ["config", "database", "acme", "globex"]);
+    assert!(findings.iter().all(|finding| finding["ok"] == true));
+    let tables: bool = setup
+        .value("select exists (select from managed_users) or exists (select from sync_runs)")
+        .await;
+    assert!(!tables, "a check writes nothing");
+}
+
+#[tokio::test]
+async fn each_fault_of_the_source_has_its_remedy() {
+    let mut setup = Setup::new(2, 3).await;
+    let ended = setup
+        .workplace
+        .run_with(&[("SECRET_ACME", "not-it")], &["check"])
+        .await
+        .expect(1);
+    assert!(ended.stdout.contains("fault  acme: "), "{ended}");
+    assert!(ended.stdout.contains("the secret is wrong"), "{ended}");
+    assert!(ended.stdout.contains("OAuth clients"), "{ended}");
+    assert!(ended.stdout.contains("ok     globex: "), "{ended}");
+
+    let id = setup.clients[0].id.clone();
+    setup.clients[0].id = "clunknown".to_owned();
+    setup.configure("");
+    let ended = setup.run(&["check"]).await.expect(1);
+    assert!(ended.stdout.contains("there is no client of this id"), "{ended}");
+    assert!(ended.stdout.contains("`id`"), "{ended}");
+
+    setup.clients[0].id = id;
+    setup.base_url.push_str("/api");
+    setup.configure("");
+    let ended = setup.run(&["--output", "json", "check"]).await.expect(1);
+    for finding in &ended.json()[2..] {
+        let message = finding["message"].as_str().expect("a text");
+        assert!(message.contains("Cannot GET /api/v2/oauth-clients/"), "{message}");
+        let remedy = finding["remedy"].as_str().expect("a remedy");
+        assert!(remedy.contains("`calcom.base_url`"), "{remedy}");
+    }
+}
+
+#[tokio::test]
+async fn a_user_of_somebody_else_is_no_fault_of_the_setup() {
+    let mut setup = Setup::new(1, 1).await;
+    setup.clients[0].users = vec![999_999];
+    setup.configure("");
+    let ended = setup.run(&["check"]).await.expect(0);
+    assert!(
+        ended.stdout.contains("credentials are right, but user 999999"),
+        "{ended}"
+    );
+}
+
+#[tokio::test]
+async fn a_client_that_was_mirrored_from_elsewhere_is_told() {
+    let mut setup = Setup::new(1, 3).await;
+    setup.run(&["sync"]).await.expect(0);
+    let mut gate = Gate::before(setup.simulator.address());
+    gate.open();
+    setup.base_url = format!("http://{}", gate.address());
+    setup.configure("");
+    for command in ["check", "sync"] {
+        let ended = setup.run(&[command]).await.expect(1);
+        assert!(ended.stdout.contains("--accept-source"), "{ended}");
+    }
+    setup.run(&["sync", "--accept-source"]).await.expect(0);
+    setup.run(&["check"]).await.expect(0);
+    setup.run(&["sync"]).await.expect(0);
+}
