@@ -107,3 +107,12 @@ fn cells(table: &str) -> Vec<Vec<&str>> {
         .map(|line| line.split_whitespace().collect())
         .collect()
 }
+
+#[test]
+fn what_is_printed_is_as_documented() {
+    trycmd::TestCases::new()
+        .register_bin("calmirror", std::path::Path::new(env!("CARGO_BIN_EXE_calmirror")))
+        .env("COLUMNS", "100")
+        .env("DATABASE_URL", "")
+        .case("tests/cmd/*.trycmd");
+}
