@@ -3,7 +3,10 @@
 use std::process::ExitCode;
 
 use calmirror::{
-    cli::{Cli, exit::Exit},
+    cli::{
+        Cli,
+        exit::{Exit, is_closed_pipe},
+    },
     config::Environment,
     store,
 };
@@ -19,7 +22,6 @@ fn main() -> ExitCode {
         .and_then(|runtime| runtime.block_on(cli.run(&environment)));
     match result {
         Ok(exit) => exit.into(),
-        // A reader that has seen enough, as `head` has, is no failure of ours.
         Err(error) if is_closed_pipe(&error) => Exit::Success.into(),
         Err(error) => {
             anstream::eprintln!("error: {error:#}");
@@ -37,10 +39,4 @@ fn remedy(error: &anyhow::Error) -> Option<&'static str> {
         .chain()
         .find_map(|cause| cause.downcast_ref::<store::Error>())
         .and_then(store::Error::remedy)
-}
-
-fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    error
-        .downcast_ref::<std::io::Error>()
-        .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }

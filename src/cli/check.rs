@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::{
     Out, Output,
-    exit::Exit,
+    exit::{Exit, unless_closed},
     mirror::{Database, Mirror},
 };
 use crate::{
@@ -135,23 +135,26 @@ impl Finding {
 }
 
 fn report(out: &mut Out, finding: Finding) -> anyhow::Result<Exit> {
-    match out.format {
-        Output::Json => out.json(&finding)?,
-        Output::Text => {
-            let (sign, colour) = if finding.ok {
-                ("ok   ", AnsiColor::Green)
-            } else {
-                ("fault", AnsiColor::Red)
-            };
-            let style = Style::new().fg_color(Some(colour.into()));
-            out.line(format_args!(
-                "{style}{sign}{style:#}  {}: {}",
-                finding.subject, finding.message
-            ))?;
-            if let Some(remedy) = &finding.remedy {
-                out.line(format_args!("       {remedy}"))?;
-            }
-        }
-    }
+    unless_closed(print(out, &finding))?;
     Ok(finding.exit)
+}
+
+fn print(out: &mut Out, finding: &Finding) -> anyhow::Result<()> {
+    if out.format == Output::Json {
+        return out.json(finding);
+    }
+    let (sign, colour) = if finding.ok {
+        ("ok   ", AnsiColor::Green)
+    } else {
+        ("fault", AnsiColor::Red)
+    };
+    let style = Style::new().fg_color(Some(colour.into()));
+    out.line(format_args!(
+        "{style}{sign}{style:#}  {}: {}",
+        finding.subject, finding.message
+    ))?;
+    if let Some(remedy) = &finding.remedy {
+        out.line(format_args!("       {remedy}"))?;
+    }
+    Ok(())
 }

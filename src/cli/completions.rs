@@ -1,5 +1,7 @@
 //! `calmirror completions SHELL`.
 
+use std::io::Write as _;
+
 use clap::CommandFactory;
 use clap_complete::Shell;
 
@@ -12,6 +14,9 @@ pub struct CompletionsArgs {
 }
 
 pub(super) fn run(args: &CompletionsArgs, out: &mut Out) -> anyhow::Result<Exit> {
-    clap_complete::generate(args.shell, &mut Cli::command(), "calmirror", &mut out.writer);
+    // It would panic where the reader leaves.
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "calmirror", &mut script);
+    out.writer.write_all(&script)?;
     Ok(Exit::Success)
 }

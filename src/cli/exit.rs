@@ -1,6 +1,6 @@
 //! What a command's exit code says.
 
-use std::process::ExitCode;
+use std::{io, process::ExitCode};
 
 use super::init::InitError;
 use crate::{
@@ -71,6 +71,21 @@ impl Exit {
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit.code())
+    }
+}
+
+/// Whether output went to a reader that has seen enough, as `head` has: no failure of ours.
+pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<io::Error>()
+        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// Lets a closed pipe pass, where the exit code has more to say than that.
+pub(super) fn unless_closed(printed: anyhow::Result<()>) -> anyhow::Result<()> {
+    match printed {
+        Err(error) if is_closed_pipe(&error) => Ok(()),
+        printed => printed,
     }
 }
 

@@ -5,7 +5,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{
     Out, Output,
-    exit::{Exit, Misuse},
+    exit::{Exit, Misuse, unless_closed},
     mirror::{Mirror, Request},
     table::aligned,
 };
@@ -57,10 +57,10 @@ pub(super) async fn run(args: &SyncArgs, config: Config, out: &mut Out) -> anyho
     }
     drop(passes);
     mirror.close().await;
-    printed?;
     if out.format == Output::Text {
-        print_table(&reports, out)?;
+        printed = print_table(&reports, out);
     }
+    unless_closed(printed)?;
     Ok(reports.iter().map(Exit::of_report).max().unwrap_or(Exit::Success))
 }
 
