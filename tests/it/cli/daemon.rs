@@ -263,3 +263,16 @@ async fn a_daemon_that_was_killed_leaves_nothing_that_the_next_one_minds() {
         .expect("passes can be read");
     assert_eq!(outcomes, [Some("failed".to_owned()), Some("applied".to_owned())]);
 }
+
+#[tokio::test]
+async fn a_log_that_nobody_reads_any_more_does_not_end_the_daemon() {
+    let setup = Setup::new(1, 3).await;
+    setup.configure(EVERY_SECOND);
+    let mut program = setup.workplace.start(&["run"]);
+    program.logged("pass ended").await;
+    program.leave_log().await;
+    let so_far = setup.simulator.requests().total;
+    setup.simulator.wait_for_requests(so_far + 9).await;
+    program.signal(Signal::SIGTERM);
+    program.end().await.expect(0);
+}

@@ -195,3 +195,34 @@ async fn four_for_a_pass_that_was_told_to_stop() {
         20
     );
 }
+
+#[tokio::test]
+async fn a_reader_who_leaves_hides_no_failure() {
+    let setup = Setup::new(2, 3).await;
+    for (arguments, code) in [
+        (&["sync"][..], 1),
+        (&["--output", "json", "sync"], 1),
+        (&["check"], 1),
+    ] {
+        setup.simulator.script(Target::Any, 2, Answer::Hang);
+        let program = setup
+            .workplace
+            .start_with(&[("SECRET_ACME", "not-it")], arguments);
+        setup.simulator.wait_until(|counts| counts.hanging > 0).await;
+        program.leave_output().await;
+        setup.simulator.clear_scripts();
+        setup.simulator.release();
+        program.end().await.expect(code);
+    }
+    for arguments in [
+        &["status"][..],
+        &["config"],
+        &["completions", "bash"],
+        &["--help"],
+    ] {
+        let program = setup.workplace.start(arguments);
+        program.leave_output().await;
+        let ended = program.end().await.expect(0);
+        assert_eq!(ended.stderr, "", "{arguments:?}");
+    }
+}

@@ -198,6 +198,16 @@ impl Program {
         })
     }
 
+    /// Leaves its standard output, as `head` does.
+    pub(crate) async fn leave_output(&self) {
+        self.stdout.close().await;
+    }
+
+    /// Leaves its standard error, as a collector of logs does that ends.
+    pub(crate) async fn leave_log(&self) {
+        self.stderr.close().await;
+    }
+
     /// Waits for the end.
     pub(crate) async fn end(mut self) -> Ended {
         let Ok(status) = timeout(LIMIT, self.child.wait()).await else {
@@ -230,8 +240,17 @@ impl Pipe {
         self.text.borrow().clone()
     }
 
+    async fn close(&self) {
+        self.reader.abort();
+        while !self.reader.is_finished() {
+            tokio::task::yield_now().await;
+        }
+    }
+
     async fn all(self) -> String {
-        self.reader.await.expect("reading does not panic");
+        if let Err(error) = self.reader.await {
+            assert!(error.is_cancelled(), "reading does not panic: {error}");
+        }
         self.text.borrow().clone()
     }
 
