@@ -276,3 +276,24 @@ async fn a_log_that_nobody_reads_any_more_does_not_end_the_daemon() {
     program.signal(Signal::SIGTERM);
     program.end().await.expect(0);
 }
+
+#[tokio::test]
+async fn a_database_that_stops_answering_between_passes_does_not_hold_up_the_end() {
+    let mut setup = Setup::new(1, 6).await;
+    let (mut gate, url) = Gate::before_database(&setup.db);
+    gate.open();
+    setup.database_url = url;
+    setup.configure(EVERY_SECOND);
+    let mut program = setup.workplace.start(&["run"]);
+    program.logged_times("pass ended", 2).await;
+    gate.freeze();
+    program.logged("tick skipped").await;
+    let signalled = Instant::now();
+    program.signal(Signal::SIGTERM);
+    let ended = program.end().await.expect(0);
+    assert!(
+        signalled.elapsed() < PROMISED,
+        "{:?}: {ended}",
+        signalled.elapsed()
+    );
+}
