@@ -1,8 +1,8 @@
 //! The integration tests, as one binary: real Postgres, real HTTP.
 
 mod calcom;
-mod docs;
 mod cli;
+mod docs;
 mod embedded;
 mod packaging;
 mod queries;
