@@ -140,7 +140,12 @@ async fn init_and_check(
     out: &mut Out,
     environment: &Environment,
 ) -> anyhow::Result<Exit> {
-    if let Some(config) = init::write(args, &mut out.writer, environment)? {
+    // What a program reads on standard output is JSON alone.
+    let written = match out.format {
+        Output::Text => init::write(args, &mut out.writer, environment)?,
+        Output::Json => init::write(args, &mut std::io::stderr(), environment)?,
+    };
+    if let Some(config) = written {
         start_logging(&config, environment)?;
         return check::run(config, out).await;
     }

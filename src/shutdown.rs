@@ -50,6 +50,12 @@ impl Shutdown {
     pub const fn grace(&self) -> Duration {
         GRACE
     }
+
+    /// Comes when the first signal is as long ago as the grace period.
+    pub async fn overdue(&self) {
+        self.token.cancelled().await;
+        tokio::time::sleep(GRACE).await;
+    }
 }
 
 /// Where signals come from; a test has its own.

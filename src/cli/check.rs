@@ -29,7 +29,7 @@ struct Finding {
 
 pub(super) async fn run(config: Config, out: &mut Out) -> anyhow::Result<Exit> {
     let users: usize = config.clients.iter().map(|client| client.users.len()).sum();
-    let message = format!("{} clients, {users} users", config.clients.len());
+    let message = format!("clients: {}, users: {users}", config.clients.len());
     let mut exit = report(out, Finding::fine("config", message))?;
     let mirror = Mirror::open(config).await?;
     exit = exit.max(report(out, database(&mirror.database).await)?);

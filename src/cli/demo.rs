@@ -30,8 +30,8 @@ pub struct DemoArgs {
     #[arg(long)]
     once: bool,
 
-    /// Where the demo keeps its database and configuration; emptied at each start [default: calmirror-demo in the
-    /// directory for temporary files]
+    /// Where the demo keeps its database and configuration; emptied at each start [default: calmirror-demo, or
+    /// calmirror-demo-UID, in the directory for temporary files]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
 }
@@ -41,12 +41,15 @@ pub(super) async fn run(args: &DemoArgs, out: &mut Out, environment: &Environmen
     let dir = args
         .dir
         .clone()
-        .unwrap_or_else(|| environment::temp_dir().join("calmirror-demo"));
+        .unwrap_or_else(|| environment::temp_dir().join(world::default_name()));
     // Paths in the configuration are relative to its own directory.
     let dir =
         std::path::absolute(&dir).with_context(|| format!("{} cannot be found from here", dir.display()))?;
     heading(out, "A simulated Cal.com and a local Postgres")?;
     let world = World::create(&dir).await?;
+    if shutdown.token().is_cancelled() {
+        return Ok(Exit::Success);
+    }
     // A DATABASE_URL that happens to be set is not meant for this.
     let loaded = Config::load(&world.config_path(), &Environment::default())?;
     start_logging(&loaded.config, environment)?;
@@ -66,9 +69,15 @@ pub(super) async fn run(args: &DemoArgs, out: &mut Out, environment: &Environmen
         out,
         format_args!("configuration {}", world.config_path().display()),
     )?;
-    let exit = three_passes(&world, &mirror, &shutdown, out).await?;
-    closing(args, &world, &mirror, out)?;
-    if !args.once && exit == Exit::Success && !shutdown.token().is_cancelled() {
+    let exit = tokio::select! {
+        exit = three_passes(&world, &mirror, &shutdown, out) => exit?,
+        () = shutdown.overdue() => Exit::Failed,
+    };
+    let stopped = shutdown.token().is_cancelled();
+    if !stopped {
+        closing(args, &world, &mirror, out)?;
+    }
+    if !args.once && exit == Exit::Success && !stopped {
         let (served, ()) = tokio::join!(
             serve(&mirror, &shutdown),
             world.live_until(shutdown.token().cancelled_owned())
@@ -79,7 +88,7 @@ pub(super) async fn run(args: &DemoArgs, out: &mut Out, environment: &Environmen
         mirror.close().await;
     }
     world.close().await;
-    Ok(exit)
+    Ok(if stopped { Exit::Success } else { exit })
 }
 
 async fn three_passes(
@@ -92,6 +101,9 @@ async fn three_passes(
     // A line for each of hundreds of inserts would hide the rest.
     let first = passes(mirror, shutdown, Lines::None).await;
     print(out, &first)?;
+    if shutdown.token().is_cancelled() {
+        return Ok(Exit::Success);
+    }
     let late = world.late_user();
     note(
         out,
@@ -109,6 +121,9 @@ async fn three_passes(
     )?;
     let second = passes(mirror, shutdown, Lines::Changes).await;
     print(out, &second)?;
+    if shutdown.token().is_cancelled() {
+        return Ok(Exit::Success);
+    }
 
     heading(out, "Third pass: nothing differs, so nothing is written")?;
     let ledger_before = mirror.database.store.ledger_rows().await?;

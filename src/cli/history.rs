@@ -48,7 +48,9 @@ fn print(entry: &HistoryEntry, out: &mut Out) -> anyhow::Result<()> {
             .filter(|column| !matches!(*column, "id" | "client_id"))
         {
             match entry.after.get(column) {
-                Some(value) if !value.is_null() => out.line(format_args!("    {column}: {value}"))?,
+                Some(value) if !value.is_null() && !value.is_empty_object() => {
+                    out.line(format_args!("    {column}: {value}"))?
+                }
                 _ => {}
             }
         }

@@ -65,9 +65,21 @@ fn print(
         "last pass",
         "run",
     ];
+    let name = |client: &ClientStatus| {
+        let alike = clients
+            .iter()
+            .filter(|other| other.client == client.client)
+            .count();
+        // A client whose id was mistyped once has left a row of the same name.
+        if alike > 1 {
+            format!("{} ({})", client.client, client.client_id)
+        } else {
+            client.client.clone()
+        }
+    };
     let rows = clients.iter().map(|client| {
         [
-            client.client.clone(),
+            name(client),
             client.verdict.clone(),
             client.lag_s.map_or_else(|| "-".to_owned(), ago),
             client.live_users.to_string(),
@@ -91,7 +103,7 @@ fn print(
     out.line(aligned(headings, rows.chain(never)))?;
     for client in clients {
         if let Some(error) = &client.last_error {
-            out.line(format_args!("\n{}: {error}", client.client))?;
+            out.line(format_args!("\n{}: {error}", name(client)))?;
         }
     }
     if !rejects.is_empty() {

@@ -49,18 +49,31 @@ pub(super) async fn run(args: &SyncArgs, config: Config, out: &mut Out) -> anyho
         .collect();
     let mut reports = Vec::new();
     let mut printed = Ok(());
-    while let Some(report) = passes.next().await {
-        if out.format == Output::Json {
-            printed = printed.and(out.json(&report));
+    let all = async {
+        while let Some(report) = passes.next().await {
+            if out.format == Output::Json
+                && let Err(error) = out.json(&report)
+            {
+                // The passes go on, whoever reads of them or not.
+                printed = Err(error);
+            }
+            reports.push(report);
         }
-        reports.push(report);
-    }
+    };
+    let in_time = tokio::select! {
+        () = all => true,
+        () = shutdown.overdue() => false,
+    };
     drop(passes);
     mirror.close().await;
     if out.format == Output::Text {
         printed = print_table(&reports, out);
     }
     unless_closed(printed)?;
+    if !in_time {
+        tracing::error!("a pass did not end in time after the signal, and was cut");
+        return Ok(Exit::Failed);
+    }
     Ok(reports.iter().map(Exit::of_report).max().unwrap_or(Exit::Success))
 }
 

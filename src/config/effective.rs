@@ -46,9 +46,7 @@ impl Config {
             .collect();
         let clients = self.clients.iter().map(|client| {
             let mut lines = client_lines(client);
-            let shown = client.users.len().min(MAX_USERS_SHOWN);
-            lines.push(("user_count", json!(client.users.len())));
-            lines.push(("users", json!(client.users[..shown])));
+            lines.push(("users", json!(client.users)));
             object(lines)
         });
         out.insert("clients".to_owned(), clients.collect());

@@ -115,7 +115,13 @@ fn remove_unfinished(home: &Home) -> Result<(), Error> {
             name.is_some_and(|name| name.starts_with(UNFINISHED))
         })
         .collect();
-    unfinished.iter().try_for_each(|path| remove(path))
+    for path in &unfinished {
+        // An initdb that outlived its caller may still write there. The names differ, so this can wait for another start.
+        if let Err(error) = remove(path) {
+            tracing::debug!(error = %error, "a half-made cluster is left for now");
+        }
+    }
+    Ok(())
 }
 
 fn remove(dir: &Path) -> Result<(), Error> {

@@ -197,6 +197,8 @@ fn settings(socket_dir: &Path, durable: bool) -> Vec<(String, String)> {
         ("cluster_name", cluster::NAME),
         ("shared_buffers", "128MB"),
         ("max_connections", "100"),
+        // A hardened unit forbids memory that can be written and run.
+        ("jit", "off"),
         ("timezone", "UTC"),
         ("log_timezone", "UTC"),
         // The log is emptied at start only, and what it holds of statements and rows would be personal data.

@@ -22,6 +22,11 @@ impl Json {
         self.0.is_null()
     }
 
+    /// Whether this is `{}`.
+    pub fn is_empty_object(&self) -> bool {
+        self.0.as_object().is_some_and(serde_json::Map::is_empty)
+    }
+
     /// A member of an object; null where there is none.
     pub fn member(&self, key: &str) -> Self {
         Self(self.0.get(key).cloned().unwrap_or_default())

@@ -17,6 +17,8 @@ use crate::simulator::{RateLimit, Simulator, SimulatorConfig};
 const CLIENTS: usize = 2;
 const USERS_PER_CLIENT: usize = 150;
 
+const STOP_LIMIT: Duration = Duration::from_secs(3);
+
 /// Names a directory as the demo's, which it may empty.
 const MARKER: &str = ".calmirror-demo";
 
@@ -35,7 +37,7 @@ pub(super) struct World {
 impl World {
     /// Starts the simulator, and writes the configuration into an emptied directory.
     pub(super) async fn create(dir: &Path) -> anyhow::Result<Self> {
-        prepare(dir)?;
+        prepare(dir).await?;
         let simulator = Simulator::start(SimulatorConfig {
             clients: CLIENTS,
             users_per_client: USERS_PER_CLIENT,
@@ -166,8 +168,16 @@ fn toml_string(path: &Path) -> String {
     Value::from(path.to_string_lossy().as_ref()).to_string()
 }
 
+/// The directory of this user's demo, below the one for temporary files.
+pub(super) fn default_name() -> String {
+    match nix::unistd::geteuid() {
+        root if root.is_root() => "calmirror-demo".to_owned(),
+        user => format!("calmirror-demo-{user}"),
+    }
+}
+
 /// Makes the directory, or empties it if it is an earlier demo's and none runs there.
-fn prepare(dir: &Path) -> anyhow::Result<()> {
+async fn prepare(dir: &Path) -> anyhow::Result<()> {
     let context = || format!("failed to prepare {}", dir.display());
     if dir.exists() {
         let is_empty = fs::read_dir(dir).with_context(context)?.next().is_none();
@@ -177,7 +187,13 @@ fn prepare(dir: &Path) -> anyhow::Result<()> {
                 dir.display()
             );
         }
-        if dir.join("postgres/data/postmaster.pid").exists() && is_running(dir) {
+        // The server of a demo that was just ended takes a moment to stop.
+        let ended = async {
+            while is_running(dir) {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        if tokio::time::timeout(STOP_LIMIT, ended).await.is_err() {
             bail!(
                 "a demo runs in {}: end it first, or give another directory with --dir",
                 dir.display()
@@ -185,7 +201,11 @@ fn prepare(dir: &Path) -> anyhow::Result<()> {
         }
         fs::remove_dir_all(dir).with_context(context)?;
     }
-    fs::create_dir_all(dir).with_context(context)?;
+    if let Some(parent) = dir.parent() {
+        fs::create_dir_all(parent).with_context(context)?;
+    }
+    // Fails if somebody else was faster, as everybody can be in a directory for temporary files.
+    fs::create_dir(dir).with_context(context)?;
     // The server's own user, when we are root, has to pass through.
     fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).with_context(context)?;
     fs::write(dir.join(MARKER), "").with_context(context)

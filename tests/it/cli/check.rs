@@ -10,7 +10,7 @@ async fn a_setup_that_works_is_said_to() {
     let lines: Vec<_> = ended.stdout.lines().collect();
     assert_eq!(lines.len(), 4, "{ended}");
     assert!(lines.iter().all(|line| line.starts_with("ok ")), "{ended}");
-    assert_eq!(lines[0], "ok     config: 2 clients, 6 users");
+    assert_eq!(lines[0], "ok     config: clients: 2, users: 6");
     assert_eq!(
         setup.simulator.requests().total,
         2,

@@ -1,8 +1,13 @@
 //! A TCP port in front of a server, which can refuse, pass on, cut or freeze connections.
 
 use std::{
+    collections::VecDeque,
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use tokio::{
@@ -22,7 +27,26 @@ pub(crate) struct Gate {
     address: SocketAddr,
     behind: Behind,
     state: watch::Sender<State>,
+    loss: Loss,
     server: JoinSet<()>,
+}
+
+/// Words to wait for on their way to the server. The answer to what holds the last of them is lost, and the connection with
+/// it.
+#[derive(Clone, Debug, Default)]
+struct Loss(Arc<Mutex<VecDeque<&'static [u8]>>>);
+
+impl Loss {
+    /// Whether this was the last word.
+    fn hears(&self, chunk: &[u8]) -> bool {
+        let mut words = self.0.lock().expect("no test panics with this lock");
+        let Some(word) = words.front() else { return false };
+        if !chunk.windows(word.len()).any(|window| window == *word) {
+            return false;
+        }
+        words.pop_front();
+        words.is_empty()
+    }
 }
 
 /// The server behind.
@@ -75,6 +99,7 @@ impl Gate {
             socket: Some(socket),
             behind,
             state: watch::Sender::new(State::Open),
+            loss: Loss::default(),
             server: JoinSet::new(),
         }
     }
@@ -89,13 +114,28 @@ impl Gate {
             return;
         };
         let listener = socket.listen(64).expect("the port is ours");
-        let (behind, state) = (self.behind.clone(), self.state.subscribe());
+        let (behind, state, loss) = (self.behind.clone(), self.state.subscribe(), self.loss.clone());
         self.server.spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((front, _)) = listener.accept().await {
-                connections.spawn(pass_on(front, behind.clone(), state.clone()));
+                connections.spawn(pass_on(front, behind.clone(), state.clone(), loss.clone()));
             }
         });
+    }
+
+    /// Loses the answer to the message that holds the last of these words, once each has been sent after the one before.
+    pub(crate) fn lose_answer(&self, words: &[&'static str]) {
+        let mut wanted = self.loss.0.lock().expect("no test panics with this lock");
+        wanted.extend(words.iter().map(|word| word.as_bytes()));
+    }
+
+    /// Whether the answer was lost.
+    pub(crate) fn has_lost(&self) -> bool {
+        self.loss
+            .0
+            .lock()
+            .expect("no test panics with this lock")
+            .is_empty()
     }
 
     pub(crate) fn shut(&self) {
@@ -107,7 +147,7 @@ impl Gate {
     }
 }
 
-async fn pass_on(front: TcpStream, behind: Behind, mut state: watch::Receiver<State>) {
+async fn pass_on(front: TcpStream, behind: Behind, mut state: watch::Receiver<State>, loss: Loss) {
     let mut shut = state.clone();
     tokio::select! {
         _ = shut.wait_for(|state| *state == State::Shut) => {}
@@ -115,11 +155,11 @@ async fn pass_on(front: TcpStream, behind: Behind, mut state: watch::Receiver<St
             state.wait_for(|state| *state == State::Open).await.expect("the gate is there");
             match behind {
                 Behind::Tcp(address) => match TcpStream::connect(address).await {
-                    Ok(back) => join(front, back, state).await,
+                    Ok(back) => join(front, back, state, &loss).await,
                     Err(_) => drop(front),
                 },
                 Behind::Unix(path) => match UnixStream::connect(path).await {
-                    Ok(back) => join(front, back, state).await,
+                    Ok(back) => join(front, back, state, &loss).await,
                     Err(_) => drop(front),
                 },
             }
@@ -127,17 +167,23 @@ async fn pass_on(front: TcpStream, behind: Behind, mut state: watch::Receiver<St
     }
 }
 
-async fn join<A, B>(front: A, back: B, state: watch::Receiver<State>)
+async fn join<A, B>(front: A, back: B, state: watch::Receiver<State>, loss: &Loss)
 where
     A: AsyncRead + AsyncWrite,
     B: AsyncRead + AsyncWrite,
 {
     let (from_front, to_front) = io::split(front);
     let (from_back, to_back) = io::split(back);
+    let losing = AtomicBool::new(false);
     // Either end's leaving ends both: half-open connections are nothing that these protocols use.
     tokio::select! {
-        () = pump(from_front, to_back, state.clone()) => {}
-        () = pump(from_back, to_front, state) => {}
+        () = pump(from_front, to_back, state.clone(), |chunk| {
+            if loss.hears(chunk) {
+                losing.store(true, Ordering::SeqCst);
+            }
+            true
+        }) => {}
+        () = pump(from_back, to_front, state, |_| !losing.load(Ordering::SeqCst)) => {}
     }
 }
 
@@ -145,9 +191,13 @@ async fn pump(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
     mut state: watch::Receiver<State>,
+    passes: impl Fn(&[u8]) -> bool,
 ) {
     let mut chunk = vec![0; 64 * 1024];
     while let Ok(read @ 1..) = from.read(&mut chunk).await {
+        if !passes(&chunk[..read]) {
+            return;
+        }
         if state.wait_for(|state| *state == State::Open).await.is_err()
             || to.write_all(&chunk[..read]).await.is_err()
         {

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::{
     TestDb,
+    gate::Gate,
     pgbouncer::PgBouncer,
     world::{LIMIT, World, store},
 };
@@ -256,4 +257,59 @@ async fn two_passes_at_once_leave_one_right_mirror() {
     );
     world.assert_replay().await;
     assert_eq!(world.pass().await.unchanged, 30);
+}
+
+/// What the database did is seen by the pass, whether or not it was told.
+#[tokio::test]
+async fn a_commit_whose_answer_is_lost_is_neither_lost_nor_doubled() {
+    let world = World::new(20).await;
+    let (mut gate, url) = Gate::before_database(&world.db);
+    gate.open();
+    let settings = Settings {
+        schema: "public".to_owned(),
+        max_connections: 2,
+        pgbouncer: false,
+    };
+    let through = || Store::open_url(&url.clone().into(), &settings).expect("the gate has an address");
+    let cancel = CancellationToken::new();
+
+    let store = through();
+    gate.lose_answer(&["insert into managed_users as m", "commit"]);
+    let report = world.unchecked_pass(&store, &cancel).await;
+    assert!(gate.has_lost());
+    assert_eq!(
+        (report.outcome, report.inserted),
+        (RunOutcome::Applied, 20),
+        "{:?}",
+        report.error
+    );
+    world.assert_replay().await;
+
+    let user = world.users()[0];
+    world
+        .simulator
+        .delete_user(user)
+        .expect("the user can be deleted");
+    world.unchecked_pass(&store, &cancel).await;
+    gate.lose_answer(&["set version = i.version", "commit"]);
+    let report = world.unchecked_pass(&store, &cancel).await;
+    assert!(gate.has_lost());
+    assert_eq!(
+        (report.outcome, report.removed),
+        (RunOutcome::Applied, 1),
+        "{:?}",
+        report.error
+    );
+    assert_eq!(world.kinds(user).await, ["insert", "removal"]);
+    world.assert_quiet().await;
+
+    gate.lose_answer(&["outcome = $2", "commit"]);
+    let report = world.unchecked_pass(&through(), &cancel).await;
+    assert!(gate.has_lost());
+    assert_eq!(
+        report.outcome,
+        RunOutcome::NoChange,
+        "the end of a run, too: {:?}",
+        report.error
+    );
 }
