@@ -96,7 +96,10 @@ impl Cli {
         let mut out = Out::new(self.output);
         match &self.command {
             Command::Demo(args) => demo::run(args, &mut out, environment).await,
-            Command::Init(args) => init_and_check(args, &mut out, environment).await,
+            Command::Init(args) => {
+                let args = args.clone().writing_to(self.config.as_deref());
+                init_and_check(&args, &mut out, environment).await
+            }
             Command::Check => check::run(self.load(environment)?, &mut out).await,
             Command::Sync(args) => sync::run(args, self.load(environment)?, &mut out).await,
             Command::Run => run::run(self.load(environment)?).await,

@@ -7,6 +7,16 @@
 //! tick ──> plan ──> fetch ──> decode ──> compare ──> guard ──> apply ──> record ──> report
 //!          targets  requests  answers    change set   hold?     one tx     run row    log
 //! ```
+//!
+//! - [`model`], [`clock`], [`retry`]: the words, where time comes from, when a try is worth another; they know nobody.
+//! - [`config`]: what the operator says, from a file and the environment.
+//! - [`compare`], [`guard`]: what differs, and whether removals may be applied. Pure.
+//! - [`calcom`]: one request and what its answer proves. [`store`]: all SQL. [`sync`]: one pass over both.
+//! - [`schedule`], [`daemon`]: ticks, and the passes that they become.
+//! - [`embedded`], [`simulator`]: a local Postgres, and a stand-in for Cal.com.
+//! - [`telemetry`], [`shutdown`], [`cli`]: log lines, signals, commands.
+//!
+//! Imports run downwards only; the commands know everything.
 
 pub mod calcom;
 pub mod cli;

@@ -14,6 +14,7 @@ use chrono::{DateTime, Utc};
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use apply::bounded;
 pub use report::{Failure, Lines, Report};
 
 use crate::{
@@ -94,8 +95,9 @@ impl<S: Source> Pass<'_, S> {
     }
 
     /// The report of a pass that cannot begin because the database is not ready for it.
-    pub async fn refused(&self, error: crate::store::Error) -> Report {
-        let report = self.never_begun(error).await;
+    pub async fn refused(&self, error: crate::store::Error, since: Instant) -> Report {
+        let mut report = self.never_begun(error).await;
+        report.duration_s = since.elapsed().as_secs_f64();
         report.log(self.lines);
         report
     }

@@ -15,6 +15,8 @@ use anyhow::Context as _;
 
 use crate::config::{self, Config, Environment, Fault, Faults, Place, SecretSource};
 
+const DEFAULT_PATH: &str = "config.toml";
+
 /// Write a configuration from a client id and its secret's whereabouts, and check it
 #[derive(Clone, Debug, clap::Args)]
 pub struct InitArgs {
@@ -45,8 +47,8 @@ pub struct InitArgs {
     #[arg(long, value_name = "NAME", default_value = "main")]
     pub name: String,
 
-    /// File to write
-    #[arg(long, value_name = "FILE", default_value = "config.toml")]
+    /// File to write; --config does as well
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_PATH)]
     pub path: PathBuf,
 
     /// Overwrite the file if it exists
@@ -56,6 +58,19 @@ pub struct InitArgs {
     /// Write the file and do no more
     #[arg(long)]
     pub no_check: bool,
+}
+
+impl InitArgs {
+    /// The same, for the file that the other commands are to read, unless `--path` names one.
+    #[must_use]
+    pub fn writing_to(mut self, config: Option<&Path>) -> Self {
+        if let Some(config) = config
+            && self.path == Path::new(DEFAULT_PATH)
+        {
+            self.path = config.to_owned();
+        }
+        self
+    }
 }
 
 /// Where the client's secret is: exactly one of these.

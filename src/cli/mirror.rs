@@ -17,7 +17,7 @@ use crate::{
     embedded::{self, Embedded},
     schedule::Cron,
     store::{Settings, Store},
-    sync::{Lines, Pass, Report},
+    sync::{Lines, Pass, Report, bounded},
 };
 
 /// The database of a configuration, with the embedded server if it is one.
@@ -160,10 +160,11 @@ impl Mirror {
             fresh_for: watched.fresh_for(),
             progress: request.progress,
         };
+        let started = tokio::time::Instant::now();
         if !self.migrated.load(Ordering::Acquire) {
-            match self.database.store.migrate().await {
+            match bounded(self.database.store.migrate()).await {
                 Ok(_) => self.migrated.store(true, Ordering::Release),
-                Err(error) => return pass.refused(error).await,
+                Err(error) => return pass.refused(error, started).await,
             }
         }
         pass.run(cancel).await

@@ -90,7 +90,7 @@ where
 }
 
 /// A call with an end, also when the server is gone without a word.
-pub(super) async fn bounded<T>(call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+pub(crate) async fn bounded<T>(call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     tokio::time::timeout(CALL_LIMIT, call).await.unwrap_or_else(|_| {
         Err(Error::Unavailable(
             "the server went silent in the middle of a call".to_owned(),

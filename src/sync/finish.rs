@@ -101,11 +101,10 @@ impl<S: Source> Pass<'_, S> {
         let mut run_id = None;
         if !error.is_transient() {
             let client = self.client;
-            match self
+            let recorded = self
                 .store
-                .record_run(&client.id, &client.name, self.tick, outcome, &text)
-                .await
-            {
+                .record_run(&client.id, &client.name, self.tick, outcome, &text);
+            match bounded(recorded).await {
                 Ok(id) => run_id = Some(id),
                 Err(error) => tracing::debug!(error = %error, "the failed pass could not be recorded"),
             }

@@ -63,6 +63,25 @@ async fn it_writes_checks_and_the_first_pass_works() {
 }
 
 #[tokio::test]
+async fn it_writes_the_file_that_the_other_commands_are_told_of() {
+    let setup = Setup::bare(2).await;
+    let init = [
+        "init",
+        "--client-id",
+        "cl1",
+        "--secret-env",
+        "SECRET_ACME",
+        "--no-check",
+    ];
+    setup
+        .run(&[&["--config", "other.toml"][..], &init].concat())
+        .await
+        .expect(0);
+    assert!(setup.workplace.path().join("other.toml").exists());
+    assert!(!setup.workplace.path().join("config.toml").exists());
+}
+
+#[tokio::test]
 async fn a_fault_is_told_and_the_file_is_there_to_be_mended() {
     let setup = Setup::bare(2).await;
     let client = &setup.clients[0];
