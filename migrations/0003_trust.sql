@@ -4,6 +4,7 @@
 alter table sync_runs
     add column trigger      text   not null default 'schedule'
         constraint sync_runs_trigger_check check (trigger in ('schedule', 'operator', 'approval', 'repair')),
+    add column process      bigint,
     add column token        bigint,
     add column heartbeat_at timestamptz,
     add column held_set     text,
@@ -13,6 +14,8 @@ update sync_runs set trigger = 'operator' where tick is null;
 
 comment on column sync_runs.trigger is
     'What asked for the pass: schedule, operator (by hand), approval (of a held set) or repair (of rows that were edited here).';
+comment on column sync_runs.process is
+    'A random number of the process that made the pass; null where the pass never began.';
 comment on column sync_runs.token is
     'A random number of the attempt, so that a beginning whose answer was lost is found again; null where the pass never began.';
 comment on column sync_runs.heartbeat_at is 'When the pass last showed that it is alive; null where it never began.';

@@ -1,5 +1,6 @@
 //! The commands, one file each, and what they share: arguments, output, exit codes.
 
+pub mod approve;
 pub mod check;
 pub mod completions;
 pub mod config;
@@ -74,6 +75,8 @@ enum Command {
     Run,
     /// Show how fresh the mirror is, and what the last passes did
     Status,
+    /// Remove the users that a pass held, after asking for each once more
+    Approve(approve::ApproveArgs),
     /// Show every change of one user
     History(history::HistoryArgs),
     /// Bring the database's tables up to this version
@@ -104,6 +107,7 @@ impl Cli {
             Command::Sync(args) => sync::run(args, self.load(environment)?, &mut out).await,
             Command::Run => run::run(self.load(environment)?).await,
             Command::Status => status::run(self.load(environment)?, &mut out).await,
+            Command::Approve(args) => approve::run(args, self.load(environment)?, &mut out).await,
             Command::History(args) => history::run(args, self.load(environment)?, &mut out).await,
             Command::Migrate => migrate::run(self.load(environment)?, &mut out).await,
             Command::Config => {

@@ -275,6 +275,27 @@ impl fmt::Display for FieldFault {
     }
 }
 
+/// Why a set of removals waits for an operator. Spelled in snake case wherever it is printed or stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeldReason {
+    /// They are more than one pass may remove on its own.
+    Limit,
+    /// They are all live users of the client.
+    Everyone,
+    /// No other user of the client answered in the same pass, so nothing shows that the client itself is still there.
+    NoControl,
+}
+
+impl HeldReason {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Limit => "limit",
+            Self::Everyone => "everyone",
+            Self::NoControl => "no_control",
+        }
+    }
+}
+
 /// How a pass ended. Spelled in snake case wherever it is printed or stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -287,7 +308,7 @@ pub enum RunOutcome {
     Held,
     /// Some users could not be observed or mirrored; the others are.
     Partial,
-    /// The tick came while an earlier one was still waiting.
+    /// The tick came while an earlier one was still waiting, or another process took care of it.
     Skipped,
     /// The pass ended before it could do its work.
     Failed,

@@ -5,6 +5,7 @@
 
 mod bookkeeping;
 mod error;
+mod held;
 mod history;
 mod migrate;
 mod removals;
@@ -22,8 +23,9 @@ use sqlx::{
 };
 
 pub use error::Error;
+pub use held::HeldBy;
 pub use history::HistoryEntry;
-pub use runs::{BeginRun, Finish, Run, RunCounts, RunRecord};
+pub use runs::{BeginRun, Begun, Finish, Run, RunCounts, RunRecord, Trigger};
 pub use status::{ClientStatus, RejectStatus};
 
 use self::tx::Tx;

@@ -1,6 +1,8 @@
 //! One pass over one client: fetch its users, compare, write what differs, say what happened.
 
 mod apply;
+mod approve;
+mod begin;
 mod fetch;
 mod finish;
 mod report;
@@ -10,7 +12,6 @@ use std::{
     time::Duration,
 };
 
-use chrono::{DateTime, Utc};
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -22,7 +23,7 @@ use crate::{
     compare::Values,
     config,
     model::UserId,
-    store::{BeginRun, Store},
+    store::{Run, Store, Trigger},
 };
 
 /// Observations that are compared and written together. Large enough that a round trip to the database is cheap for each
@@ -45,8 +46,11 @@ pub struct Pass<'a, S> {
     /// Whether values of personal fields are logged.
     pub values: Values,
     pub lines: Lines,
-    /// When the schedule had the pass due; none when it was asked for by hand.
-    pub tick: Option<DateTime<Utc>>,
+    pub trigger: Trigger,
+    /// A random number of this process. Its passes over one client, as far as they are of the schedule, never overlap.
+    pub process: i64,
+    /// How often a pass shows that it is alive. Another process takes one that missed three beats for dead.
+    pub beat: Duration,
     /// Take on a source other than the recorded one.
     pub accept_source: bool,
     /// How long the mirror counts as fresh after a complete pass, on top of what the pass took.
@@ -78,16 +82,9 @@ impl<S: Source> Pass<'_, S> {
     pub async fn run(&self, cancel: &CancellationToken) -> Report {
         let started = Instant::now();
         let requests_before = self.source.requests();
-        let begin = BeginRun {
-            client_id: &self.client.id,
-            client_name: &self.client.name,
-            base_url: self.base_url,
-            tick: self.tick,
-            accept_source: self.accept_source,
-        };
-        let mut report = match apply::with_retries(|| self.store.begin_run(&begin)).await {
+        let mut report = match self.begin(cancel).await {
             Ok(run) => self.run_begun(&run, requests_before, cancel).await,
-            Err(error) => self.never_begun(error).await,
+            Err(report) => report,
         };
         report.duration_s = started.elapsed().as_secs_f64();
         report.log(self.lines);
@@ -103,12 +100,9 @@ impl<S: Source> Pass<'_, S> {
     }
 
     /// Fetching and writing overlap: one half of the channel each.
-    async fn run_begun(
-        &self,
-        run: &crate::store::Run,
-        requests_before: u64,
-        cancel: &CancellationToken,
-    ) -> Report {
+    async fn run_begun(&self, run: &Run, requests_before: u64, cancel: &CancellationToken) -> Report {
+        // Ends the fetching when the operator says so, and when another pass has begun.
+        let cancel = cancel.child_token();
         let (sender, receiver) = mpsc::channel(CHANNEL);
         let observed = AtomicU64::new(0);
         let told = |count: u64| {
@@ -118,17 +112,20 @@ impl<S: Source> Pass<'_, S> {
             }
         };
         // The writer's failure ends the fetching: it drops its half of the channel.
-        let (mut course, (tally, written)) = tokio::join!(
-            fetch::fetch(
-                self.source,
-                &self.client.users,
-                self.concurrency,
-                cancel,
-                sender,
-                told
-            ),
-            apply::write_batches(self, run, receiver),
-        );
+        let work = async {
+            tokio::join!(
+                fetch::fetch(
+                    self.source,
+                    &self.client.users,
+                    self.concurrency,
+                    &cancel,
+                    sender,
+                    told
+                ),
+                apply::write_batches(self, run, receiver),
+            )
+        };
+        let (mut course, (tally, written)) = self.while_alive(run, &cancel, work).await;
         course.present = tally.present;
         course.observed = tally.observed;
         course.rejected = tally.rejected;

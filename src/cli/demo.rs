@@ -19,6 +19,7 @@ use super::{
 use crate::{
     config::{Config, Environment, environment},
     shutdown::Shutdown,
+    store::Trigger,
     sync::{Lines, Report},
     telemetry,
 };
@@ -153,7 +154,7 @@ async fn passes(mirror: &Mirror, shutdown: &Shutdown, lines: Lines) -> Vec<Repor
         let request = Request {
             progress: Some(&progress),
             lines,
-            ..Request::default()
+            ..Request::of(Trigger::Operator)
         };
         reports.push(mirror.pass(index, request, &shutdown.token()).await);
         if let Some(bar) = bar {

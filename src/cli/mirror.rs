@@ -6,7 +6,6 @@ use std::{
 };
 
 use anyhow::Context as _;
-use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -16,7 +15,7 @@ use crate::{
     config::{self, Config, DatabaseUrl, LogValues},
     embedded::{self, Embedded},
     schedule::Cron,
-    store::{Settings, Store},
+    store::{Settings, Store, Trigger},
     sync::{Lines, Pass, Report, bounded},
 };
 
@@ -100,17 +99,30 @@ pub struct Mirror {
     pub config: Config,
     pub database: Database,
     pub clients: Vec<Watched>,
+    /// A random number, by which passes of this process are told from those of others.
+    process: i64,
     /// The database has been seen to have the tables of this version.
     migrated: AtomicBool,
 }
 
 /// What one pass is asked for beyond the configuration.
-#[derive(Default)]
 pub struct Request<'a> {
-    pub tick: Option<DateTime<Utc>>,
+    pub trigger: Trigger,
     pub accept_source: bool,
     pub progress: Option<&'a (dyn Fn(u64) + Sync)>,
     pub lines: Lines,
+}
+
+impl Request<'_> {
+    /// With nothing beyond it.
+    pub fn of(trigger: Trigger) -> Self {
+        Self {
+            trigger,
+            accept_source: false,
+            progress: None,
+            lines: Lines::All,
+        }
+    }
 }
 
 impl Mirror {
@@ -136,14 +148,38 @@ impl Mirror {
             config,
             database,
             clients,
+            process: fastrand::i64(..),
             migrated: AtomicBool::new(false),
         })
     }
 
     /// Makes one pass over a client. A database that lacks tables gets them first.
     pub async fn pass(&self, client: usize, request: Request<'_>, cancel: &CancellationToken) -> Report {
+        let pass = self.prepare(client, request);
+        let started = tokio::time::Instant::now();
+        if !self.migrated.load(Ordering::Acquire) {
+            match bounded(self.database.store.migrate()).await {
+                Ok(_) => self.migrated.store(true, Ordering::Release),
+                Err(error) => return pass.refused(error, started).await,
+            }
+        }
+        pass.run(cancel).await
+    }
+
+    /// Lets the held set of this hash through, as `request.trigger` says.
+    pub async fn approve(
+        &self,
+        client: usize,
+        set_hash: &str,
+        request: Request<'_>,
+        cancel: &CancellationToken,
+    ) -> Report {
+        self.prepare(client, request).approve(set_hash, cancel).await
+    }
+
+    fn prepare<'a>(&'a self, client: usize, request: Request<'a>) -> Pass<'a, ApiClient> {
         let watched = &self.clients[client];
-        let pass = Pass {
+        Pass {
             store: &self.database.store,
             source: &watched.source,
             client: &watched.client,
@@ -155,19 +191,13 @@ impl Mirror {
                 LogValues::Full => Values::Full,
             },
             lines: request.lines,
-            tick: request.tick,
+            trigger: request.trigger,
+            process: self.process,
+            beat: Pass::<ApiClient>::BEAT,
             accept_source: request.accept_source,
             fresh_for: watched.fresh_for(),
             progress: request.progress,
-        };
-        let started = tokio::time::Instant::now();
-        if !self.migrated.load(Ordering::Acquire) {
-            match bounded(self.database.store.migrate()).await {
-                Ok(_) => self.migrated.store(true, Ordering::Release),
-                Err(error) => return pass.refused(error, started).await,
-            }
         }
-        pass.run(cancel).await
     }
 
     pub async fn close(self) {

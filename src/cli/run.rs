@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     clock::SystemClock, config::Config, daemon, model::RunOutcome, schedule::Tick, shutdown::Shutdown,
+    store::Trigger,
 };
 
 pub(super) async fn run(config: Config) -> anyhow::Result<Exit> {
@@ -59,10 +60,7 @@ struct Passes(Arc<Mirror>);
 
 impl daemon::Pass for Passes {
     async fn run(&self, client: usize, tick: Tick, cancel: CancellationToken) {
-        let request = Request {
-            tick: Some(tick.due),
-            ..Request::default()
-        };
+        let request = Request::of(Trigger::Schedule(tick.due));
         // The report is logged where it is made, and stands in the database.
         self.0.pass(client, request, &cancel).await;
     }
@@ -73,7 +71,13 @@ impl daemon::Pass for Passes {
         tracing::warn!(client.name = client.name, tick = %tick.due, "tick skipped: {why}");
         let store = &self.0.database.store;
         let recorded = store
-            .record_run(&client.id, &client.name, Some(tick.due), RunOutcome::Skipped, why)
+            .record_run(
+                &client.id,
+                &client.name,
+                Trigger::Schedule(tick.due),
+                RunOutcome::Skipped,
+                why,
+            )
             .await;
         if let Err(error) = recorded {
             tracing::warn!(client.name = client.name, error = %error, "the skipped tick could not be recorded");
@@ -87,7 +91,13 @@ impl daemon::Pass for Passes {
         let recorded = match store.close_open_runs(&client.id, &why).await {
             // It panicked before it began.
             Ok(0) => store
-                .record_run(&client.id, &client.name, Some(tick.due), RunOutcome::Failed, &why)
+                .record_run(
+                    &client.id,
+                    &client.name,
+                    Trigger::Schedule(tick.due),
+                    RunOutcome::Failed,
+                    &why,
+                )
                 .await
                 .map(drop),
             other => other.map(drop),

@@ -9,7 +9,7 @@ use super::{
     mirror::{Mirror, Request},
     table::aligned,
 };
-use crate::{config::Config, shutdown::Shutdown, sync::Report, telemetry};
+use crate::{config::Config, shutdown::Shutdown, store::Trigger, sync::Report, telemetry};
 
 /// Make one pass over each client
 #[derive(Clone, Debug, clap::Args)]
@@ -39,7 +39,7 @@ pub(super) async fn run(args: &SyncArgs, config: Config, out: &mut Out) -> anyho
                 let request = Request {
                     accept_source: args.accept_source,
                     progress: Some(&progress),
-                    ..Request::default()
+                    ..Request::of(Trigger::Operator)
                 };
                 let report = mirror.pass(client, request, token).await;
                 bar.finish_and_clear();

@@ -12,7 +12,9 @@ pub enum Error {
     #[error("rows of the mirror changed between reading and writing them")]
     Conflict,
     /// Stop: another pass over the same client has begun since.
-    #[error("a later pass over this client has begun (its epoch is {theirs}, ours {ours})")]
+    #[error(
+        "another pass over this client began after this one, which writes nothing more (epoch {theirs} after {ours})"
+    )]
     Fenced { ours: i64, theirs: i64 },
     /// The operator decides.
     #[error("client {client} was mirrored from {recorded}, but the configuration says {configured}")]

@@ -2,37 +2,43 @@
 
 use std::time::Duration;
 
-use super::{Error, Run, Store, users::count_changes};
+use super::{Error, Run, Store, held, users::count_changes};
 use crate::{
     compare::{ChangeSet, Removal},
     model::{ClientId, UserId},
 };
 
 impl Store {
-    /// Counts one confirmation for each live user that Cal.com said is gone in this run. Counts once, however often called.
+    /// Counts one confirmation for each live user that Cal.com said is gone in this run, or, without a control, one unproven
+    /// saying. Counts once, however often called.
     ///
     /// # Errors
     ///
     /// As [`Store::apply`].
-    pub async fn confirm_missing(&self, run: &Run) -> Result<(), Error> {
+    pub async fn confirm_missing(&self, run: &Run, controlled: bool) -> Result<(), Error> {
         let mut tx = self.begin().await?;
         run.check_fence(&mut tx).await?;
         sqlx::query!(
             r#"
-            update missing_users as m set confirmations = m.confirmations + 1, confirmed_run_id = $2
+            update missing_users as m set
+                confirmations = m.confirmations + case when $3 then 1 else 0 end,
+                unproven = m.unproven + case when $3 then 0 else 1 end,
+                confirmed_run_id = $2
             from managed_users as u
             where m.client_id = $1 and m.last_run_id = $2 and m.confirmed_run_id is distinct from $2
                 and u.id = m.user_id and u.client_id = $1 and u.removed_at is null
             "#,
             run.client_id.as_str(),
             run.id,
+            controlled,
         )
         .execute(&mut tx)
         .await?;
         tx.commit().await
     }
 
-    /// The live users of the run's client that Cal.com said are gone, in this pass and in enough others before it.
+    /// The live users of the run's client that Cal.com said are gone, in this pass and in enough others before it. Without a
+    /// control, passes that had none count as well: such users may be held, and are not proven gone.
     ///
     /// # Errors
     ///
@@ -42,6 +48,7 @@ impl Store {
         run: &Run,
         confirmations: u32,
         min_age: Duration,
+        controlled: bool,
     ) -> Result<Vec<Removal>, Error> {
         let mut tx = self.begin().await?;
         let rows = sqlx::query!(
@@ -49,7 +56,8 @@ impl Store {
             select m.user_id, u.version
             from missing_users as m
             join managed_users as u on u.id = m.user_id
-            where m.client_id = $1 and m.confirmed_run_id = $2 and m.confirmations >= $3
+            where m.client_id = $1 and m.confirmed_run_id = $2
+                and m.confirmations + case when $5 then 0 else m.unproven end >= $3
                 and m.last_missing_at - m.first_missing_at >= make_interval(secs => $4)
                 and u.client_id = $1 and u.removed_at is null
             order by m.user_id
@@ -58,6 +66,7 @@ impl Store {
             run.id,
             i32::try_from(confirmations).unwrap_or(i32::MAX),
             min_age.as_secs_f64(),
+            controlled,
         )
         .fetch_all(&mut tx)
         .await?;
@@ -84,6 +93,37 @@ impl Store {
         .await?;
         tx.rollback().await?;
         Ok(u64::try_from(live).unwrap_or_default())
+    }
+
+    /// Those of these users that the mirror holds as live users of the client, at most so many.
+    ///
+    /// # Errors
+    ///
+    /// What Postgres says.
+    pub async fn live_among(
+        &self,
+        client: &ClientId,
+        users: &[UserId],
+        at_most: usize,
+    ) -> Result<Vec<UserId>, Error> {
+        let ids: Vec<i64> = users.iter().map(|user| user.0).collect();
+        let mut tx = self.begin().await?;
+        let live = sqlx::query_scalar!(
+            r#"
+            select u.id from managed_users as u
+            join unnest($2::bigint[]) with ordinality as wanted (id, place) on wanted.id = u.id
+            where u.client_id = $1 and u.removed_at is null
+            order by wanted.place
+            limit $3
+            "#,
+            client.as_str(),
+            &ids,
+            i64::try_from(at_most).unwrap_or(i64::MAX),
+        )
+        .fetch_all(&mut tx)
+        .await?;
+        tx.rollback().await?;
+        Ok(live.into_iter().map(UserId).collect())
     }
 
     /// Marks the users of a set's removals removed, all of them or none, under the fence.
@@ -149,6 +189,7 @@ impl Store {
         )
         .execute(&mut tx)
         .await?;
+        held::expire(&mut tx, &run.client_id).await?;
         count_changes(&mut tx, run, set).await?;
         tx.commit().await?;
         Ok(())

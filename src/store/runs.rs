@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Error, Store, tx::Tx};
+use super::{Error, Store, held, tx::Tx};
 use crate::model::{ClientId, RunOutcome};
 use chrono::{DateTime, Utc};
 
@@ -13,10 +13,63 @@ pub struct BeginRun<'a> {
     pub client_name: &'a str,
     /// The source: Cal.com's base address.
     pub base_url: &'a str,
-    /// When the schedule had the pass due; none when it was asked for by hand.
-    pub tick: Option<DateTime<Utc>>,
+    pub trigger: Trigger,
     /// Whether a source other than the recorded one is taken on.
     pub accept_source: bool,
+    /// A random number of this process, whose own passes over a client never overlap: one that it left open is over.
+    pub process: i64,
+    /// A random number of the attempt: a beginning whose answer was lost is found again by it.
+    pub token: i64,
+    /// A pass that showed no sign of life for so long is dead.
+    pub silence: Duration,
+}
+
+/// What asked for a pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trigger {
+    /// A tick, due at this time. Such a pass gives way to one that is under way, and to one that this very tick has had.
+    Schedule(DateTime<Utc>),
+    /// A person, who overtakes whatever is under way.
+    Operator,
+    /// A person who lets through what this run held.
+    Approval(i64),
+    /// A person who wants rows set back that were edited in Postgres.
+    Repair,
+}
+
+impl Trigger {
+    /// As `sync_runs.trigger` has it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Schedule(_) => "schedule",
+            Self::Operator => "operator",
+            Self::Approval(_) => "approval",
+            Self::Repair => "repair",
+        }
+    }
+
+    fn tick(self) -> Option<DateTime<Utc>> {
+        match self {
+            Self::Schedule(tick) => Some(tick),
+            _ => None,
+        }
+    }
+}
+
+/// How an attempt to begin a pass went.
+#[derive(Clone, Debug)]
+pub enum Begun {
+    Run(Run),
+    /// Another process is at it.
+    UnderWay {
+        run: i64,
+        /// Its newest sign of life.
+        heartbeat_at: DateTime<Utc>,
+    },
+    /// Another process made the pass of this tick.
+    Done {
+        run: i64,
+    },
 }
 
 /// A pass under way: the right to write, until a later pass of the same client begins.
@@ -60,8 +113,8 @@ pub struct Finish<'a> {
     /// Why the pass was not complete; none if it was, and then its changes tell `Applied` from `NoChange`.
     pub shortfall: Option<RunOutcome>,
     pub error: Option<&'a str>,
-    /// From now, if the pass was complete.
-    pub fresh_for: Duration,
+    /// From now, if the pass was complete. None for a pass that does not look at every watched user.
+    pub fresh_for: Option<Duration>,
 }
 
 /// A pass that ended.
@@ -107,47 +160,38 @@ impl Run {
 impl Store {
     /// Begins a pass: takes the client's next epoch, which ends the right of every earlier pass to write.
     ///
+    /// A pass of the schedule does so only if no other one is alive and the tick has not had its pass. Called again with the
+    /// same token, it gives the same run.
+    ///
     /// # Errors
     ///
     /// [`Error::SourceChanged`] when the client was mirrored from another base address.
-    pub async fn begin_run(&self, begin: &BeginRun<'_>) -> Result<Run, Error> {
+    pub async fn begin_run(&self, begin: &BeginRun<'_>) -> Result<Begun, Error> {
         let mut tx = self.begin().await?;
-        let id = sqlx::query_scalar!(
-            r#"select nextval(pg_get_serial_sequence('sync_runs', 'run_id')) as "run_id!""#
-        )
-        .fetch_one(&mut tx)
-        .await?;
-        let state = sqlx::query!(
-            r#"
-            insert into sync_state as s (client_id, client_name, epoch, base_url, last_run_id)
-            values ($1, $2, 1, $3, $4)
-            on conflict (client_id) do update set
-                client_name = excluded.client_name,
-                epoch = s.epoch + 1,
-                -- Until something was mirrored, no source is another one.
-                base_url = case
-                    when $5 or not exists (select from managed_user_changes where client_id = $1)
-                        then excluded.base_url
-                    else s.base_url
-                end,
-                last_run_id = excluded.last_run_id
-            returning epoch, base_url
-            "#,
+        // Nobody else begins one meanwhile, not even the client's very first.
+        sqlx::query!(
+            "select pg_advisory_xact_lock(hashtextextended('calmirror ' || current_schema() || ' ' || $1, 0))",
             begin.client_id.as_str(),
-            begin.client_name,
-            begin.base_url,
-            id,
-            begin.accept_source,
         )
-        .fetch_one(&mut tx)
+        .execute(&mut tx)
         .await?;
-        if state.base_url != begin.base_url {
-            return Err(Error::SourceChanged {
-                client: begin.client_name.to_owned(),
-                recorded: state.base_url,
-                configured: begin.base_url.to_owned(),
-            });
+        if let Some(newest) = newest_run(&mut tx, begin).await? {
+            if newest.open && newest.token == Some(begin.token) {
+                tx.rollback().await?;
+                return Ok(Begun::Run(Run {
+                    id: newest.id,
+                    client_id: begin.client_id.clone(),
+                    epoch: newest.epoch,
+                }));
+            }
+            if let Some(tick) = begin.trigger.tick()
+                && let Some(other) = newest.in_the_way_of(tick, begin.process)
+            {
+                tx.rollback().await?;
+                return Ok(other);
+            }
         }
+        let run = take_epoch(&mut tx, begin).await?;
         if begin.accept_source {
             // What another source said of a user proves nothing here.
             sqlx::query!(
@@ -156,6 +200,7 @@ impl Store {
             )
             .execute(&mut tx)
             .await?;
+            held::expire(&mut tx, begin.client_id).await?;
         }
         sqlx::query!(
             r#"
@@ -167,26 +212,49 @@ impl Store {
         )
         .execute(&mut tx)
         .await?;
+        let approves = match begin.trigger {
+            Trigger::Approval(run) => Some(run),
+            _ => None,
+        };
         sqlx::query!(
             r#"
-            insert into sync_runs (run_id, client_id, client_name, epoch, tick, started_at)
+            insert into sync_runs (
+                run_id, client_id, client_name, epoch, tick, trigger, process, token, approves, started_at, heartbeat_at
+            )
             overriding system value
-            values ($1, $2, $3, $4, $5, now())
+            values ($1, $2, $3, $4, $5, $6, $7, $8, $9, now(), now())
             "#,
-            id,
+            run.id,
             begin.client_id.as_str(),
             begin.client_name,
-            state.epoch,
-            begin.tick,
+            run.epoch,
+            begin.trigger.tick(),
+            begin.trigger.as_str(),
+            begin.process,
+            begin.token,
+            approves,
         )
         .execute(&mut tx)
         .await?;
         tx.commit().await?;
-        Ok(Run {
-            id,
-            client_id: begin.client_id.clone(),
-            epoch: state.epoch,
-        })
+        Ok(Begun::Run(run))
+    }
+
+    /// Shows that a pass is alive.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Fenced`] when a later pass has begun.
+    pub async fn heartbeat(&self, run: &Run) -> Result<(), Error> {
+        let mut tx = self.begin().await?;
+        run.look_at_fence(&mut tx).await?;
+        sqlx::query!(
+            "update sync_runs set heartbeat_at = now() where run_id = $1 and outcome is null",
+            run.id
+        )
+        .execute(&mut tx)
+        .await?;
+        tx.commit().await
     }
 
     /// Ends a pass. Freshness moves if the pass was complete.
@@ -244,7 +312,9 @@ impl Store {
         )
         .execute(&mut tx)
         .await?;
-        if outcome.is_complete() {
+        if let Some(fresh_for) = finish.fresh_for.filter(|_| outcome.is_complete()) {
+            // It found no removals, or made them.
+            held::expire(&mut tx, &run.client_id).await?;
             sqlx::query!(
                 r#"
                 update sync_state as s set
@@ -256,7 +326,7 @@ impl Store {
                 where r.run_id = $1 and s.client_id = r.client_id
                 "#,
                 run.id,
-                finish.fresh_for.as_secs_f64(),
+                fresh_for.as_secs_f64(),
             )
             .execute(&mut tx)
             .await?;
@@ -274,20 +344,21 @@ impl Store {
         &self,
         client_id: &ClientId,
         client_name: &str,
-        tick: Option<DateTime<Utc>>,
+        trigger: Trigger,
         outcome: RunOutcome,
         error: &str,
     ) -> Result<i64, Error> {
         let mut tx = self.begin().await?;
         let id = sqlx::query_scalar!(
             r#"
-            insert into sync_runs (client_id, client_name, tick, outcome, started_at, finished_at, error)
-            values ($1, $2, $3, $4, now(), now(), $5)
+            insert into sync_runs (client_id, client_name, tick, trigger, outcome, started_at, finished_at, error)
+            values ($1, $2, $3, $4, $5, now(), now(), $6)
             returning run_id
             "#,
             client_id.as_str(),
             client_name,
-            tick,
+            trigger.tick(),
+            trigger.as_str(),
             outcome.as_str(),
             error,
         )
@@ -318,4 +389,106 @@ impl Store {
         tx.commit().await?;
         Ok(closed)
     }
+}
+
+/// The client's newest pass that began.
+struct Newest {
+    id: i64,
+    epoch: i64,
+    process: Option<i64>,
+    token: Option<i64>,
+    tick: Option<DateTime<Utc>>,
+    open: bool,
+    failed: bool,
+    /// None once it has been silent for too long.
+    alive_at: Option<DateTime<Utc>>,
+}
+
+impl Newest {
+    fn in_the_way_of(&self, tick: DateTime<Utc>, process: i64) -> Option<Begun> {
+        let run = self.id;
+        if self.open {
+            let theirs = self.alive_at.filter(|_| self.process != Some(process));
+            theirs.map(|heartbeat_at| Begun::UnderWay { run, heartbeat_at })
+        } else {
+            // A tick that is merely earlier proves nothing: the other host's clock may be wrong.
+            (!self.failed && self.tick == Some(tick)).then_some(Begun::Done { run })
+        }
+    }
+}
+
+async fn newest_run(tx: &mut Tx, begin: &BeginRun<'_>) -> Result<Option<Newest>, Error> {
+    let state = sqlx::query!(
+        "select last_run_id, epoch from sync_state where client_id = $1 for update",
+        begin.client_id.as_str(),
+    )
+    .fetch_optional(&mut *tx)
+    .await?;
+    let Some(state) = state else { return Ok(None) };
+    let newest = sqlx::query!(
+        r#"
+        select
+            process, token, tick, outcome is null as "open!", outcome = 'failed' as "failed?",
+            case when heartbeat_at > now() - make_interval(secs => $2) then heartbeat_at end as alive_at
+        from sync_runs
+        where run_id = $1
+        "#,
+        state.last_run_id,
+        begin.silence.as_secs_f64(),
+    )
+    .fetch_optional(&mut *tx)
+    .await?;
+    Ok(newest.map(|newest| Newest {
+        id: state.last_run_id,
+        epoch: state.epoch,
+        process: newest.process,
+        token: newest.token,
+        tick: newest.tick,
+        open: newest.open,
+        failed: newest.failed.unwrap_or_default(),
+        alive_at: newest.alive_at,
+    }))
+}
+
+async fn take_epoch(tx: &mut Tx, begin: &BeginRun<'_>) -> Result<Run, Error> {
+    let id =
+        sqlx::query_scalar!(r#"select nextval(pg_get_serial_sequence('sync_runs', 'run_id')) as "run_id!""#)
+            .fetch_one(&mut *tx)
+            .await?;
+    let state = sqlx::query!(
+        r#"
+        insert into sync_state as s (client_id, client_name, epoch, base_url, last_run_id)
+        values ($1, $2, 1, $3, $4)
+        on conflict (client_id) do update set
+            client_name = excluded.client_name,
+            epoch = s.epoch + 1,
+            -- Until something was mirrored, no source is another one.
+            base_url = case
+                when $5 or not exists (select from managed_user_changes where client_id = $1)
+                    then excluded.base_url
+                else s.base_url
+            end,
+            last_run_id = excluded.last_run_id
+        returning epoch, base_url
+        "#,
+        begin.client_id.as_str(),
+        begin.client_name,
+        begin.base_url,
+        id,
+        begin.accept_source,
+    )
+    .fetch_one(&mut *tx)
+    .await?;
+    if state.base_url != begin.base_url {
+        return Err(Error::SourceChanged {
+            client: begin.client_name.to_owned(),
+            recorded: state.base_url,
+            configured: begin.base_url.to_owned(),
+        });
+    }
+    Ok(Run {
+        id,
+        client_id: begin.client_id.clone(),
+        epoch: state.epoch,
+    })
 }

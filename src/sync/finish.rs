@@ -10,15 +10,15 @@ use crate::{
     compare::ChangeSet,
     config::Removal,
     guard::{self, Limits, Verdict},
-    model::RunOutcome,
+    model::{HeldReason, RunOutcome},
     store::{self, Finish, Run},
 };
 
 /// Why a pass did not do all of its work.
-struct Shortfall {
-    outcome: RunOutcome,
-    error: String,
-    failure: Failure,
+pub(super) struct Shortfall {
+    pub(super) outcome: RunOutcome,
+    pub(super) error: String,
+    pub(super) failure: Failure,
 }
 
 impl<S: Source> Pass<'_, S> {
@@ -53,42 +53,40 @@ impl<S: Source> Pass<'_, S> {
             requests,
             shortfall: shortfall.as_ref().map(|shortfall| shortfall.outcome),
             error: shortfall.as_ref().map(|shortfall| shortfall.error.as_str()),
-            fresh_for: self.fresh_for,
+            fresh_for: Some(self.fresh_for),
         };
         let failure = shortfall
             .as_ref()
             .map_or(Failure::Fault, |shortfall| shortfall.failure);
-        let error = shortfall.as_ref().map(|shortfall| shortfall.error.clone());
-        match with_retries(|| self.store.finish_run(run, &finish)).await {
-            Ok(record) => Report::new(
-                self,
-                Some(run.id),
-                record.outcome,
-                record.counts,
-                requests,
-                error,
-                failure,
-            ),
-            Err(store_error) => {
-                let of_store = Shortfall::of_store(&store_error);
-                // What went wrong first says more than that it could not be recorded.
-                let error = error.unwrap_or(of_store.error);
-                let counts = store::RunCounts {
-                    observed: course.observed,
-                    ..Default::default()
-                };
-                let outcome = RunOutcome::Failed;
-                Report::new(
-                    self,
-                    Some(run.id),
-                    outcome,
-                    counts,
-                    requests,
-                    Some(error),
-                    of_store.failure,
-                )
-            }
-        }
+        self.conclude(run, &finish, failure).await
+    }
+
+    /// Puts on record how the pass ended, and reports it.
+    pub(super) async fn conclude(&self, run: &Run, finish: &Finish<'_>, failure: Failure) -> Report {
+        let error = finish.error.map(str::to_owned);
+        let (outcome, counts, error, failure) =
+            match with_retries(|| self.store.finish_run(run, finish)).await {
+                Ok(record) => (record.outcome, record.counts, error, failure),
+                Err(store_error) => {
+                    let of_store = Shortfall::of_store(&store_error);
+                    let counts = store::RunCounts {
+                        observed: finish.observed,
+                        ..Default::default()
+                    };
+                    // What went wrong first says more than that it could not be recorded.
+                    let error = error.unwrap_or(of_store.error);
+                    (RunOutcome::Failed, counts, Some(error), of_store.failure)
+                }
+            };
+        Report::new(
+            self,
+            Some(run.id),
+            outcome,
+            counts,
+            finish.requests,
+            error,
+            failure,
+        )
     }
 
     /// The pass could not even begin: on record all the same, if the database takes it.
@@ -103,7 +101,7 @@ impl<S: Source> Pass<'_, S> {
             let client = self.client;
             let recorded = self
                 .store
-                .record_run(&client.id, &client.name, self.tick, outcome, &text);
+                .record_run(&client.id, &client.name, self.trigger, outcome, &text);
             match bounded(recorded).await {
                 Ok(id) => run_id = Some(id),
                 Err(error) => tracing::debug!(error = %error, "the failed pass could not be recorded"),
@@ -125,13 +123,8 @@ impl<S: Source> Pass<'_, S> {
         if course.missing == 0 {
             return Ok(None);
         }
-        if course.present == 0 {
-            // The sentence that a user is gone also comes for a client that lost them all, or never had them.
-            let text = "Cal.com says of every user that it is not this client's, and no other one answered: nothing is \
-                        concluded from that; check the client's id and its users";
-            return Ok(Some(Shortfall::held(text.to_owned())));
-        }
-        with_retries(|| self.store.confirm_missing(run)).await?;
+        let controlled = course.present > 0;
+        with_retries(|| self.store.confirm_missing(run, controlled)).await?;
         let mut retries = Retries::default();
         let mut attempted: Option<ChangeSet> = None;
         loop {
@@ -156,7 +149,8 @@ impl<S: Source> Pass<'_, S> {
             max_count,
             max_percent,
         } = self.removal;
-        let gone = bounded(self.store.confirmed_gone(run, confirmations, min_age)).await?;
+        let controlled = course.present > 0;
+        let gone = bounded(self.store.confirmed_gone(run, confirmations, min_age, controlled)).await?;
         if let Some(attempted) = attempted.take() {
             // All of them were written, or none.
             if gone.is_empty() {
@@ -164,34 +158,38 @@ impl<S: Source> Pass<'_, S> {
             }
         }
         if gone.is_empty() {
-            return Ok(None);
+            // The sentence that a user is gone also comes for a client that lost them all, or never had them.
+            return Ok((!controlled).then(|| {
+                Shortfall::held(
+                    "Cal.com says of every user that it is not this client's, and no other one answered: nothing is \
+                     concluded from that; check the client's id and its users"
+                        .to_owned(),
+                )
+            }));
         }
         let count = gone.len() as u64;
         // Users that nobody asks for any more make no share of them larger.
         let live = bounded(self.store.live_users(&run.client_id))
             .await?
             .min(self.client.users.len() as u64);
-        match guard::decide(
-            count,
-            live,
-            course.present,
-            Limits {
-                max_count,
-                max_percent,
-            },
-        ) {
-            Verdict::Apply => {}
-            Verdict::Hold { limit } => {
-                return Ok(Some(Shortfall::held(format!(
-                    "{count} of {live} live users are proven gone, more than a pass may remove ({limit}, and never \
-                     all): nothing is removed; if they are really gone, raise removal.max_count for one pass"
-                ))));
-            }
-            Verdict::NoControl => {
-                return Ok(Some(Shortfall::held(
-                    "no other user of the client answered".to_owned(),
-                )));
-            }
+        let limits = Limits {
+            max_count,
+            max_percent,
+        };
+        if let Verdict::Hold(reason) = guard::decide(count, live, course.present, limits) {
+            bounded(self.store.hold(run, &gone, live, reason)).await?;
+            let why = match reason {
+                HeldReason::Limit => {
+                    format!("more than one pass may remove ({})", guard::limit(live, limits))
+                }
+                HeldReason::Everyone => "which is all of them".to_owned(),
+                HeldReason::NoControl => "and no other user of the client answered".to_owned(),
+            };
+            let run = run.id;
+            return Ok(Some(Shortfall::held(format!(
+                "Cal.com says of {count} of {live} live users that they are gone, {why}: nothing is removed; look into \
+                 Cal.com first, then `calmirror approve {run}` removes exactly these"
+            ))));
         }
         let set = attempted.insert(ChangeSet {
             removals: gone,
@@ -202,7 +200,7 @@ impl<S: Source> Pass<'_, S> {
         Ok(None)
     }
 
-    fn log_removals(&self, set: &ChangeSet) {
+    pub(super) fn log_removals(&self, set: &ChangeSet) {
         for removal in &set.removals {
             report::log_removal(self, *removal);
         }
@@ -218,7 +216,7 @@ impl Shortfall {
         }
     }
 
-    fn of_store(error: &store::Error) -> Self {
+    pub(super) fn of_store(error: &store::Error) -> Self {
         let text = with_remedy(error, error.remedy());
         let failure = if error.is_transient() {
             Failure::Unavailable
@@ -261,7 +259,7 @@ impl Shortfall {
         })
     }
 
-    fn of_source(error: &calcom::Error) -> Self {
+    pub(super) fn of_source(error: &calcom::Error) -> Self {
         let failure = if error.is_unavailable() {
             Failure::Unavailable
         } else {

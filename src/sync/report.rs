@@ -83,6 +83,24 @@ impl Report {
         }
     }
 
+    /// A pass that did nothing.
+    pub(super) fn unmade<S>(
+        pass: &Pass<'_, S>,
+        run_id: Option<i64>,
+        outcome: RunOutcome,
+        error: String,
+    ) -> Self {
+        Self::new(
+            pass,
+            run_id,
+            outcome,
+            RunCounts::default(),
+            0,
+            Some(error),
+            Failure::Fault,
+        )
+    }
+
     /// Rows of the mirror that the pass wrote, which is also the number of its ledger rows.
     pub fn changes(&self) -> u64 {
         self.inserted + self.updated + self.removed + self.restored

@@ -2,5 +2,7 @@
 
 mod changes;
 mod database;
+mod held;
 mod removals;
+mod turns;
 mod unhappy;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use calmirror::{
     compare::{ChangeSet, diff},
     model::{ClientId, FieldFault, Json, JsonObject, ManagedUser, Observation, Reject, RunOutcome, UserId},
-    store::{BeginRun, Finish, Run, RunRecord, Store},
+    store::{BeginRun, Begun, Finish, Run, RunRecord, Store, Trigger},
 };
 use chrono::{DateTime, Utc};
 use serde_json::json;
@@ -149,7 +149,7 @@ impl<'a> Story<'a> {
             .record_run(
                 &ClientId(GLOBEX.id.to_owned()),
                 GLOBEX.name,
-                None,
+                Trigger::Operator,
                 RunOutcome::Skipped,
                 "an earlier tick was still waiting for its pass",
             )
@@ -180,12 +180,12 @@ impl<'a> Story<'a> {
             .await
             .expect("a batch can be written");
         self.store
-            .confirm_missing(&run)
+            .confirm_missing(&run, true)
             .await
             .expect("what was seen can be counted");
         let gone = self
             .store
-            .confirmed_gone(&run, 2, Duration::ZERO)
+            .confirmed_gone(&run, 2, Duration::ZERO, true)
             .await
             .expect("those who are gone can be read");
         let gone = ChangeSet {
@@ -247,10 +247,16 @@ pub(crate) async fn begin(store: &Store, client: Client) -> Run {
         client_id: &ClientId(client.id.to_owned()),
         client_name: client.name,
         base_url: BASE_URL,
-        tick: None,
+        trigger: Trigger::Operator,
         accept_source: false,
+        process: 1,
+        token: fastrand::i64(..),
+        silence: Duration::from_secs(30),
     };
-    store.begin_run(&begin).await.expect("a pass can begin")
+    match store.begin_run(&begin).await.expect("a pass can begin") {
+        Begun::Run(run) => run,
+        other => panic!("nobody is in the way of an operator: {other:?}"),
+    }
 }
 
 pub(crate) fn complete(observed: u64, fresh_for: Duration) -> Finish<'static> {
@@ -262,7 +268,7 @@ pub(crate) fn complete(observed: u64, fresh_for: Duration) -> Finish<'static> {
         requests: observed,
         shortfall: None,
         error: None,
-        fresh_for,
+        fresh_for: Some(fresh_for),
     }
 }
 

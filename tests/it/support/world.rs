@@ -8,7 +8,7 @@ use calmirror::{
     config,
     model::{ClientId, RunOutcome, UserId},
     simulator::{ClientInfo, RateLimit, Simulator, SimulatorConfig},
-    store::{Settings, Store},
+    store::{HeldBy, Settings, Store, Trigger},
     sync::{Lines, Pass, Report},
 };
 use secrecy::SecretString;
@@ -31,6 +31,9 @@ pub(crate) struct World {
     pub(crate) source: ApiClient,
     pub(crate) removal: config::Removal,
     pub(crate) accept_source: bool,
+    pub(crate) trigger: Trigger,
+    pub(crate) process: i64,
+    pub(crate) beat: Duration,
 }
 
 /// What stood in the mirror's tables, down to the tuple.
@@ -66,6 +69,9 @@ impl World {
                 max_percent: 10.0,
             },
             accept_source: false,
+            trigger: Trigger::Operator,
+            process: 1,
+            beat: Pass::<ApiClient>::BEAT,
             simulator,
             db,
             store,
@@ -87,21 +93,42 @@ impl World {
     /// A pass through another store: other connections to the same database.
     pub(crate) async fn unchecked_pass(&self, store: &Store, cancel: &CancellationToken) -> Report {
         let base_url = self.simulator.base_url();
+        self.prepare(store, &base_url).run(cancel).await
+    }
+
+    /// Lets through what a run held, and checks that the mirror is the ledger folded.
+    pub(crate) async fn approve(&self, run: i64) -> Report {
+        let HeldBy::Waiting { set_hash, .. } = self.store.held_by(run).await.expect("the database answers")
+        else {
+            panic!("run {run} holds a set");
+        };
+        let base_url = self.simulator.base_url();
         let pass = Pass {
+            trigger: Trigger::Approval(run),
+            ..self.prepare(&self.store, &base_url)
+        };
+        let report = pass.approve(&set_hash, &CancellationToken::new()).await;
+        self.assert_replay().await;
+        report
+    }
+
+    pub(crate) fn prepare<'a>(&'a self, store: &'a Store, base_url: &'a str) -> Pass<'a, ApiClient> {
+        Pass {
             store,
             source: &self.source,
             client: &self.client,
-            base_url: &base_url,
+            base_url,
             concurrency: 8,
             removal: self.removal,
             values: Values::Masked,
             lines: Lines::All,
-            tick: None,
+            trigger: self.trigger,
+            process: self.process,
+            beat: self.beat,
             accept_source: self.accept_source,
             fresh_for: Duration::from_secs(600),
             progress: None,
-        };
-        pass.run(cancel).await
+        }
     }
 
     /// A second pass changes nothing: `NoChange`, and every tuple of mirror and ledger where it was.
@@ -197,6 +224,16 @@ pub(crate) fn store(db: &TestDb, max_connections: u32) -> Store {
         pgbouncer: false,
     };
     Store::open(db.connect_options(), &settings)
+}
+
+/// Through a proxy or the like.
+pub(crate) fn store_at(url: &str, max_connections: u32) -> Store {
+    let settings = Settings {
+        schema: "public".to_owned(),
+        max_connections,
+        pgbouncer: false,
+    };
+    Store::open_url(&SecretString::from(url), &settings).expect("the address can be parsed")
 }
 
 /// A client of the simulator as the configuration would give it.

@@ -1,10 +1,12 @@
 //! The database's unhappy days, the fence, and PgBouncer.
 
+use std::time::Duration;
+
 use calmirror::{
     compare::{self, ChangeSet},
     model::{ClientId, RunOutcome},
     simulator::{Answer, RateLimit, Simulator, SimulatorConfig, Target},
-    store::{BeginRun, Error, Run, Settings, Store},
+    store::{BeginRun, Begun, Error, Run, Settings, Store, Trigger},
     sync::Failure,
 };
 use tokio_util::sync::CancellationToken;
@@ -22,10 +24,16 @@ async fn begin(world: &World) -> Run {
         client_id: &world.client.id,
         client_name: &world.client.name,
         base_url: &base_url,
-        tick: None,
+        trigger: Trigger::Operator,
         accept_source: false,
+        process: 1,
+        token: fastrand::i64(..),
+        silence: Duration::from_secs(30),
     };
-    world.store.begin_run(&begin).await.expect("a run can begin")
+    match world.store.begin_run(&begin).await.expect("a run can begin") {
+        Begun::Run(run) => run,
+        other => panic!("nobody is in the way of an operator: {other:?}"),
+    }
 }
 
 /// What a pass would write for the first user.

@@ -1,0 +1,107 @@
+//! The beginning of a pass, and its signs of life.
+
+use std::{future::Future, pin::pin, time::Duration};
+
+use tokio_util::sync::CancellationToken;
+
+use super::{Pass, Report, apply};
+use crate::{
+    calcom::Source,
+    model::RunOutcome,
+    store::{BeginRun, Begun, Error, Run},
+};
+
+/// So many beats without a sign of life, and a pass counts as dead.
+const MISSED_BEATS: u32 = 3;
+
+impl<S: Source> Pass<'_, S> {
+    /// How often a pass shows that it is alive, unless somebody has reasons.
+    pub const BEAT: Duration = Duration::from_secs(10);
+
+    /// Takes the client's fence, or reports why there is no pass.
+    ///
+    /// A pass of the schedule gives way to one of another process. One that is silent may be dead, as after a crash: so this
+    /// waits until it has shown a sign of life or missed too many of them.
+    pub(super) async fn begin(&self, cancel: &CancellationToken) -> Result<Run, Report> {
+        let begin = BeginRun {
+            client_id: &self.client.id,
+            client_name: &self.client.name,
+            base_url: self.base_url,
+            trigger: self.trigger,
+            accept_source: self.accept_source,
+            process: self.process,
+            token: fastrand::i64(..),
+            silence: self.beat * MISSED_BEATS,
+        };
+        let mut seen_alive = None;
+        loop {
+            let begun = apply::with_retries(|| self.store.begin_run(&begin)).await;
+            let (other, alive) = match begun {
+                Ok(Begun::Run(run)) => return Ok(run),
+                Ok(Begun::Done { run }) => {
+                    let why = format!("another calmirror made the pass of this tick, as run {run}");
+                    return Err(self.skipped(why).await);
+                }
+                Ok(Begun::UnderWay { run, heartbeat_at }) => (run, heartbeat_at),
+                Err(error) => return Err(self.never_begun(error).await),
+            };
+            if *seen_alive.get_or_insert((other, alive)) != (other, alive) {
+                let why = format!("another calmirror is making a pass over this client, run {other}");
+                return Err(self.skipped(why).await);
+            }
+            tokio::select! {
+                () = cancel.cancelled() => {
+                    let why = format!("it was asked to stop while it waited for run {other} of another calmirror");
+                    return Err(self.skipped(why).await);
+                }
+                () = tokio::time::sleep(self.beat / 2) => {}
+            }
+        }
+    }
+
+    async fn skipped(&self, why: String) -> Report {
+        let recorded = self.store.record_run(
+            &self.client.id,
+            &self.client.name,
+            self.trigger,
+            RunOutcome::Skipped,
+            &why,
+        );
+        let run_id = match apply::bounded(recorded).await {
+            Ok(id) => Some(id),
+            Err(error) => {
+                tracing::debug!(error = %error, "the skipped pass could not be recorded");
+                None
+            }
+        };
+        Report::unmade(self, run_id, RunOutcome::Skipped, why)
+    }
+
+    /// Does a pass's work, showing signs of life; `overtaken` is cancelled once another pass has begun.
+    pub(super) async fn while_alive<T>(
+        &self,
+        run: &Run,
+        overtaken: &CancellationToken,
+        work: impl Future<Output = T>,
+    ) -> T {
+        let beats = async {
+            loop {
+                tokio::time::sleep(self.beat).await;
+                match apply::bounded(self.store.heartbeat(run)).await {
+                    Ok(()) => {}
+                    Err(Error::Fenced { .. }) => {
+                        overtaken.cancel();
+                        break;
+                    }
+                    // The batches will find out as well, and know what to do.
+                    Err(error) => tracing::debug!(error = %error, "a sign of life could not be given"),
+                }
+            }
+        };
+        let mut work = pin!(work);
+        tokio::select! {
+            done = &mut work => done,
+            () = beats => work.await,
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! Removals that wait for an operator, and letting them through.
+
+use calmirror::{
+    model::RunOutcome,
+    simulator::{Answer, Refusal, Script, Target},
+    store::HeldBy,
+    sync::Report,
+};
+
+use crate::support::world::World;
+
+/// Twenty users, of whom the first so many are deleted at the source, after which `confirmations` passes were made.
+async fn held(gone: usize) -> (World, Report) {
+    let world = World::new(20).await;
+    world.pass().await;
+    delete(&world, 0..gone);
+    world.pass().await;
+    let report = world.pass().await;
+    assert_eq!((report.outcome, report.removed), (RunOutcome::Held, 0));
+    (world, report)
+}
+
+fn delete(world: &World, users: std::ops::Range<usize>) {
+    for user in &world.users()[users] {
+        world.simulator.delete_user(*user).expect("the user is there");
+    }
+}
+
+fn run_of(report: &Report) -> i64 {
+    report.run_id.expect("the pass is on record")
+}
+
+async fn held_now(world: &World) -> Vec<(String, i64, i64, i64, i64)> {
+    sqlx::query_as("select reason, users, live, first_run_id, last_run_id from held_sets")
+        .fetch_all(&world.pool)
+        .await
+        .expect("the table can be read")
+}
+
+async fn live(world: &World) -> i64 {
+    world.value("select count(*) from managed_users_live").await
+}
+
+#[tokio::test]
+async fn approving_lets_exactly_the_held_set_through() {
+    let (world, report) = held(8).await;
+    let run = run_of(&report);
+    assert_eq!(held_now(&world).await, [("limit".to_owned(), 8, 20, run, run)]);
+    let before: Option<chrono::DateTime<chrono::Utc>> = world
+        .value("select last_complete_at from managed_users_freshness")
+        .await;
+    world
+        .simulator
+        .patch_user(world.users()[12], serde_json::json!({ "name": "Not Now" }))
+        .expect("changes");
+
+    let approved = world.approve(run).await;
+    assert_eq!(
+        (
+            approved.outcome,
+            approved.removed,
+            approved.updated,
+            approved.missing
+        ),
+        (RunOutcome::Applied, 8, 0, 8),
+        "{:?}",
+        approved.error
+    );
+    assert_eq!(live(&world).await, 12);
+    assert_eq!(held_now(&world).await, []);
+    assert_eq!(world.value::<i64>("select count(*) from missing_users").await, 0);
+    let approval = run_of(&approved);
+    assert_eq!(
+        world
+            .value::<i64>(
+                "select count(*) from managed_user_changes as c join sync_runs as r using (run_id)
+                 where c.kind = 'removal' and r.trigger = 'approval' and r.outcome = 'applied'"
+            )
+            .await,
+        8,
+        "the ledger leads to the approval, run {approval}"
+    );
+    assert_eq!(
+        world.value::<i64>("select max(approves) from sync_runs").await,
+        run,
+        "and the approval to the run that held the set"
+    );
+    let after = world
+        .value("select last_complete_at from managed_users_freshness")
+        .await;
+    assert_eq!(
+        before, after,
+        "an approval looks at few users, and moves no freshness"
+    );
+    assert_eq!(world.pass().await.updated, 1);
+    world.assert_quiet().await;
+}
+
+#[tokio::test]
+async fn a_set_that_stays_the_same_can_be_approved_by_each_run_that_held_it() {
+    let (world, first) = held(8).await;
+    let second = world.pass().await;
+    let (first, second) = (run_of(&first), run_of(&second));
+    assert_eq!(
+        held_now(&world).await,
+        [("limit".to_owned(), 8, 20, first, second)]
+    );
+    let approved = world.approve(first).await;
+    assert_eq!(approved.removed, 8, "{:?}", approved.error);
+}
+
+#[tokio::test]
+async fn a_held_pass_that_is_repeated_moves_no_row_of_the_set() {
+    let (world, _) = held(8).await;
+    let places = "select string_agg(ctid::text || xmin::text, ' ' order by user_id) from held_removals";
+    let before: String = world.value(places).await;
+    world.pass().await;
+    assert_eq!(world.value::<String>(places).await, before);
+}
+
+#[tokio::test]
+async fn another_set_takes_the_place_of_the_first_which_expires() {
+    let (world, first) = held(8).await;
+    delete(&world, 8..9);
+    world.pass().await;
+    let second = world.pass().await;
+    let (first, second) = (run_of(&first), run_of(&second));
+    assert_eq!(held_now(&world).await[0].1, 9);
+    let found = world.store.held_by(first).await.expect("the database answers");
+    assert!(
+        matches!(found, HeldBy::Expired { waiting: Some(run), .. } if run == second),
+        "{found:?}"
+    );
+    assert_eq!(world.approve(second).await.removed, 9);
+}
+
+#[tokio::test]
+async fn a_complete_pass_without_removals_ends_the_wait() {
+    let (world, report) = held(8).await;
+    for user in &world.users()[..8] {
+        let record = serde_json::json!({
+            "id": user, "email": "back@example.com", "timeZone": "UTC", "weekStart": "Monday",
+            "createdDate": "2024-01-01T00:00:00.000Z",
+        });
+        world
+            .simulator
+            .place_raw(world.client_id(), *user, record.to_string())
+            .expect("the user can come back");
+    }
+    assert_eq!(world.pass().await.outcome, RunOutcome::Applied);
+    assert_eq!(held_now(&world).await, []);
+    let found = world
+        .store
+        .held_by(run_of(&report))
+        .await
+        .expect("the database answers");
+    assert!(
+        matches!(found, HeldBy::Expired { waiting: None, .. }),
+        "{found:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_user_that_answers_again_refuses_the_whole_set() {
+    let (world, report) = held(8).await;
+    let user = world.users()[7];
+    let record = Answer::json(
+        200,
+        format!(
+            r#"{{"status":"success","data":{{"id":{user},"email":"a@example.com","timeZone":"UTC","weekStart":"Monday","createdDate":"2024-01-01T00:00:00.000Z"}}}}"#
+        ),
+    );
+    world.simulator.script(Target::User(user), 1, record);
+    let refused = world.approve(run_of(&report)).await;
+    assert_eq!((refused.outcome, refused.removed), (RunOutcome::Failed, 0));
+    let error = refused.error.expect("it says why");
+    assert!(
+        error.contains(&format!("user {user}")) && error.contains("answers again"),
+        "{error}"
+    );
+    assert_eq!(live(&world).await, 20);
+    assert_eq!(held_now(&world).await.len(), 1, "the next pass decides");
+}
+
+#[tokio::test]
+async fn nothing_is_approved_while_a_user_cannot_be_asked() {
+    let (world, report) = held(8).await;
+    for answer in [
+        Answer::html(404),
+        Answer::json(
+            404,
+            r#"{"status":"error","error":{"code":"NotFoundException","message":"Cannot GET /v2/x"}}"#,
+        ),
+        Answer::Refuse(Refusal::WrongSecret),
+    ] {
+        let user = world.users()[3];
+        world.simulator.script(Target::User(user), Script::ALWAYS, answer);
+        let refused = world.approve(run_of(&report)).await;
+        assert_eq!(
+            (refused.outcome, refused.removed),
+            (RunOutcome::Failed, 0),
+            "{:?}",
+            refused.error
+        );
+        world.simulator.clear_scripts();
+    }
+    assert_eq!(live(&world).await, 20);
+    assert_eq!(world.approve(run_of(&report)).await.removed, 8);
+}
+
+#[tokio::test]
+async fn an_approval_wants_a_sign_that_the_client_is_still_there() {
+    let (world, report) = held(8).await;
+    for user in &world.users()[8..] {
+        world.simulator.script(
+            Target::User(*user),
+            Script::ALWAYS,
+            Answer::Refuse(Refusal::NotOurUser(*user)),
+        );
+    }
+    let refused = world.approve(run_of(&report)).await;
+    assert_eq!((refused.outcome, refused.removed), (RunOutcome::Failed, 0));
+    assert!(refused.error.is_some_and(|error| error.contains("no other user")));
+    assert_eq!(live(&world).await, 20);
+}
+
+#[tokio::test]
+async fn all_of_a_clients_users_can_be_approved_and_only_so() {
+    let (world, report) = held(20).await;
+    let run = run_of(&report);
+    assert_eq!(
+        held_now(&world).await,
+        [("no_control".to_owned(), 20, 20, run, run)]
+    );
+    assert_eq!(
+        world
+            .value::<i64>("select sum(confirmations) from missing_users")
+            .await,
+        0,
+        "without a control nothing is proven"
+    );
+    let approved = world.approve(run).await;
+    assert_eq!(
+        (approved.outcome, approved.removed),
+        (RunOutcome::Applied, 20),
+        "{:?}",
+        approved.error
+    );
+    assert_eq!(live(&world).await, 0);
+}
+
+#[tokio::test]
+async fn sayings_without_a_control_prove_nothing_later() {
+    let world = World::new(20).await;
+    world.pass().await;
+    for user in world.users() {
+        world
+            .simulator
+            .script(Target::User(user), 3, Answer::Refuse(Refusal::NotOurUser(user)));
+    }
+    for _ in 0..3 {
+        world.pass().await;
+    }
+    delete(&world, 0..1);
+    let first = world.pass().await;
+    assert_eq!(
+        (first.outcome, first.removed),
+        (RunOutcome::NoChange, 0),
+        "this is the first confirmation"
+    );
+    assert_eq!(world.pass().await.removed, 1);
+}
+
+#[tokio::test]
+async fn an_approval_whose_commit_is_lost_removes_once() {
+    use crate::support::{gate::Gate, world::store_at};
+    let (mut world, report) = held(8).await;
+    let (mut gate, url) = Gate::before_database(&world.db);
+    gate.open();
+    world.store = store_at(&url, 1);
+    gate.lose_answer(&["set version = i.version", "commit"]);
+    let approved = world.approve(run_of(&report)).await;
+    assert!(gate.has_lost(), "the test means a commit");
+    assert_eq!(
+        (approved.outcome, approved.removed),
+        (RunOutcome::Applied, 8),
+        "{:?}",
+        approved.error
+    );
+    assert_eq!(world.kinds(world.users()[0]).await, ["insert", "removal"]);
+}
