@@ -12,6 +12,9 @@ alter table sync_runs
 
 update sync_runs set trigger = 'operator' where tick is null;
 
+-- Of several processes, one makes the pass of a tick.
+create index sync_runs_by_tick on sync_runs (client_id, tick) where tick is not null;
+
 comment on column sync_runs.trigger is
     'What asked for the pass: schedule, operator (by hand), approval (of a held set) or repair (of rows that were edited here).';
 comment on column sync_runs.process is

@@ -185,7 +185,7 @@ impl Store {
                 }));
             }
             if let Some(tick) = begin.trigger.tick()
-                && let Some(other) = newest.in_the_way_of(tick, begin.process)
+                && let Some(other) = in_the_way(&mut tx, begin, &newest, tick).await?
             {
                 tx.rollback().await?;
                 return Ok(other);
@@ -397,24 +397,37 @@ struct Newest {
     epoch: i64,
     process: Option<i64>,
     token: Option<i64>,
-    tick: Option<DateTime<Utc>>,
     open: bool,
-    failed: bool,
     /// None once it has been silent for too long.
     alive_at: Option<DateTime<Utc>>,
 }
 
-impl Newest {
-    fn in_the_way_of(&self, tick: DateTime<Utc>, process: i64) -> Option<Begun> {
-        let run = self.id;
-        if self.open {
-            let theirs = self.alive_at.filter(|_| self.process != Some(process));
-            theirs.map(|heartbeat_at| Begun::UnderWay { run, heartbeat_at })
-        } else {
-            // A tick that is merely earlier proves nothing: the other host's clock may be wrong.
-            (!self.failed && self.tick == Some(tick)).then_some(Begun::Done { run })
-        }
+/// What a pass of the schedule gives way to.
+async fn in_the_way(
+    tx: &mut Tx,
+    begin: &BeginRun<'_>,
+    newest: &Newest,
+    tick: DateTime<Utc>,
+) -> Result<Option<Begun>, Error> {
+    if newest.open
+        && newest.process != Some(begin.process)
+        && let Some(heartbeat_at) = newest.alive_at
+    {
+        let run = newest.id;
+        return Ok(Some(Begun::UnderWay { run, heartbeat_at }));
     }
+    let made = sqlx::query_scalar!(
+        r#"
+        select run_id from sync_runs
+        where client_id = $1 and tick = $2 and outcome not in ('skipped', 'failed')
+        limit 1
+        "#,
+        begin.client_id.as_str(),
+        tick,
+    )
+    .fetch_optional(&mut *tx)
+    .await?;
+    Ok(made.map(|run| Begun::Done { run }))
 }
 
 async fn newest_run(tx: &mut Tx, begin: &BeginRun<'_>) -> Result<Option<Newest>, Error> {
@@ -428,7 +441,7 @@ async fn newest_run(tx: &mut Tx, begin: &BeginRun<'_>) -> Result<Option<Newest>,
     let newest = sqlx::query!(
         r#"
         select
-            process, token, tick, outcome is null as "open!", outcome = 'failed' as "failed?",
+            process, token, outcome is null as "open!",
             case when heartbeat_at > now() - make_interval(secs => $2) then heartbeat_at end as alive_at
         from sync_runs
         where run_id = $1
@@ -443,9 +456,7 @@ async fn newest_run(tx: &mut Tx, begin: &BeginRun<'_>) -> Result<Option<Newest>,
         epoch: state.epoch,
         process: newest.process,
         token: newest.token,
-        tick: newest.tick,
         open: newest.open,
-        failed: newest.failed.unwrap_or_default(),
         alive_at: newest.alive_at,
     }))
 }

@@ -1,5 +1,6 @@
 //! The program as people and scripts meet it: a process, its output, its log, its exit code.
 
+mod approve;
 mod check;
 mod daemon;
 mod demo;

@@ -297,3 +297,45 @@ async fn a_database_that_stops_answering_between_passes_does_not_hold_up_the_end
         signalled.elapsed()
     );
 }
+
+#[tokio::test]
+async fn two_daemons_on_one_database_make_one_pass_a_tick() {
+    let setup = Setup::new(2, 10).await;
+    setup.configure(EVERY_SECOND);
+    let mut one = setup.workplace.start(&["run"]);
+    let mut other = setup.workplace.start(&["run"]);
+    // Either may be the one that comes too late.
+    let both = async {
+        tokio::select! {
+            _ = one.logged_times("another calmirror", 4) => {}
+            _ = other.logged_times("another calmirror", 4) => {}
+        }
+    };
+    both.await;
+    one.signal(Signal::SIGTERM);
+    one.end().await.expect(0);
+    let already: i64 = setup.value("select max(run_id) from sync_runs").await;
+    let so_far = other.logged("pass ended").await;
+    let ended = so_far.lines().filter(|line| line.contains("pass ended")).count();
+    other.logged_times("pass ended", ended + 8).await;
+    other.signal(Signal::SIGTERM);
+    other.end().await.expect(0);
+    let pool = setup.pool().await;
+    let (twice, overtaken, later): (i64, i64, i64) = sqlx::query_as(
+        "select
+             (select count(*) from (
+                 select from sync_runs where outcome is distinct from 'skipped' group by client_id, tick having count(*) > 1
+             ) as twice),
+             count(*) filter (where error like 'another pass over this client%'),
+             count(*) filter (where run_id > $1 and outcome = 'no_change')
+         from sync_runs",
+    )
+    .bind(already)
+    .fetch_one(&pool)
+    .await
+    .expect("passes can be read");
+    assert_eq!((twice, overtaken), (0, 0));
+    assert!(later > 0, "the one that is left goes on alone");
+    let inserted: i64 = setup.value("select count(*) from managed_user_changes").await;
+    assert_eq!(inserted, 20);
+}
