@@ -1,7 +1,7 @@
 //! The parts that a pass needs, put together from the configuration.
 
 use std::{
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     time::Duration,
 };
 
@@ -18,6 +18,9 @@ use crate::{
     store::{Settings, Store, Trigger},
     sync::{Lines, Pass, Report, bounded},
 };
+
+/// For what is left to say to the database at the end of the process.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// The database of a configuration, with the embedded server if it is one.
 #[derive(Debug)]
@@ -101,6 +104,8 @@ pub struct Mirror {
     pub clients: Vec<Watched>,
     /// A random number, by which passes of this process are told from those of others.
     process: i64,
+    /// Passes that have begun and not returned. One that was cut never does.
+    under_way: AtomicUsize,
     /// The database has been seen to have the tables of this version.
     migrated: AtomicBool,
 }
@@ -149,6 +154,7 @@ impl Mirror {
             database,
             clients,
             process: fastrand::i64(..),
+            under_way: AtomicUsize::new(0),
             migrated: AtomicBool::new(false),
         })
     }
@@ -163,7 +169,15 @@ impl Mirror {
                 Err(error) => return pass.refused(error, started).await,
             }
         }
-        pass.run(cancel).await
+        self.under_way.fetch_add(1, Ordering::AcqRel);
+        let report = pass.run(cancel).await;
+        self.under_way.fetch_sub(1, Ordering::AcqRel);
+        report
+    }
+
+    /// The random number by which passes of this process are told from those of others.
+    pub fn process(&self) -> i64 {
+        self.process
     }
 
     /// Lets the held set of this hash through, as `request.trigger` says.
@@ -201,6 +215,21 @@ impl Mirror {
     }
 
     pub async fn close(self) {
+        if self.under_way.load(Ordering::Acquire) > 0 {
+            self.close_cut_passes().await;
+        }
         self.database.close().await;
+    }
+
+    /// Says on behalf of passes that were cut that they are over, so that nobody waits for a sign of life.
+    async fn close_cut_passes(&self) {
+        let why = "the pass was cut, because calmirror had to end";
+        let store = &self.database.store;
+        let closing = store.close_open_runs(self.process, None, why);
+        match tokio::time::timeout(LAST_WORDS, closing).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::debug!(error = %error, "the cut passes could not be closed"),
+            Err(_) => tracing::debug!("the cut passes could not be closed in time"),
+        }
     }
 }

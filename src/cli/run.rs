@@ -88,7 +88,10 @@ impl daemon::Pass for Passes {
         let client = &self.0.clients[client].client;
         let why = format!("a fault in calmirror ended the pass: {message}");
         let store = &self.0.database.store;
-        let recorded = match store.close_open_runs(&client.id, &why).await {
+        let recorded = match store
+            .close_open_runs(self.0.process(), Some(&client.id), &why)
+            .await
+        {
             // It panicked before it began.
             Ok(0) => store
                 .record_run(

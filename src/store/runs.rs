@@ -368,19 +368,25 @@ impl Store {
         Ok(id)
     }
 
-    /// Closes the run that a pass of this client left open, because the pass panicked.
+    /// Closes the runs that passes of this process left open, because they panicked or were cut; of one client, or of all.
     ///
     /// # Errors
     ///
     /// What Postgres says.
-    pub async fn close_open_runs(&self, client_id: &ClientId, error: &str) -> Result<u64, Error> {
+    pub async fn close_open_runs(
+        &self,
+        process: i64,
+        client_id: Option<&ClientId>,
+        error: &str,
+    ) -> Result<u64, Error> {
         let mut tx = self.begin().await?;
         let closed = sqlx::query!(
             r#"
-            update sync_runs set outcome = 'failed', finished_at = now(), error = $2
-            where client_id = $1 and outcome is null
+            update sync_runs set outcome = 'failed', finished_at = now(), error = $3
+            where outcome is null and process = $1 and ($2::text is null or client_id = $2)
             "#,
-            client_id.as_str(),
+            process,
+            client_id.map(ClientId::as_str),
             error,
         )
         .execute(&mut tx)

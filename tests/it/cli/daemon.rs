@@ -149,6 +149,29 @@ async fn a_database_that_stopped_answering_does_not_hold_up_the_end() {
 }
 
 #[tokio::test]
+async fn a_pass_that_is_cut_at_the_end_is_closed_all_the_same() {
+    let setup = Setup::new(1, 10).await;
+    setup.configure(HARDLY_EVER);
+    let program = in_a_pass(&setup).await;
+    // Batches and the end of the pass wait for this, and longer than calmirror does.
+    let mut lock = setup.pool().await.begin().await.expect("a transaction");
+    sqlx::query("lock table sync_state in access exclusive mode")
+        .execute(&mut *lock)
+        .await
+        .expect("nobody else has it for long");
+    program.signal(Signal::SIGTERM);
+    let ended = program.end().await.expect(0);
+    assert!(ended.stderr.contains("outlasted the grace period"), "{ended}");
+    drop(lock);
+    let (outcome, error): (String, String) = sqlx::query_as("select outcome, error from sync_runs")
+        .fetch_one(&setup.pool().await)
+        .await
+        .expect("there is one pass");
+    assert_eq!(outcome, "failed");
+    assert!(error.contains("was cut"), "{error}");
+}
+
+#[tokio::test]
 async fn a_database_that_is_away_holds_up_neither_the_daemon_nor_its_end() {
     let mut setup = Setup::new(1, 6).await;
     let (mut gate, url) = Gate::before_database(&setup.db);
