@@ -25,6 +25,7 @@ use sqlx::{
 pub use error::Error;
 pub use held::HeldBy;
 pub use history::HistoryEntry;
+pub use removals::Candidate;
 pub use runs::{BeginRun, Begun, Finish, Run, RunCounts, RunRecord, Trigger};
 pub use status::{ClientStatus, RejectStatus};
 

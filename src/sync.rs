@@ -5,6 +5,7 @@ mod approve;
 mod begin;
 mod fetch;
 mod finish;
+mod removal;
 mod report;
 
 use std::{

@@ -8,6 +8,36 @@ use crate::{
     model::{ClientId, UserId},
 };
 
+/// A live user that Cal.com says is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// The removal as it would be.
+    pub removal: Removal,
+    /// In how many passes Cal.com said so, the one under way included. Those in which no other user answered count only if
+    /// this is one of them.
+    pub confirmations: u32,
+    /// From the first time that it said so to the last.
+    pub age: Duration,
+}
+
+impl Candidate {
+    fn new(user_id: i64, version: i32, confirmations: i32, age_us: i64) -> Self {
+        Self {
+            removal: Removal {
+                user_id: UserId(user_id),
+                version: version + 1,
+            },
+            confirmations: u32::try_from(confirmations).unwrap_or_default(),
+            age: Duration::from_micros(u64::try_from(age_us).unwrap_or_default()),
+        }
+    }
+
+    /// Whether that was often enough, and far enough apart.
+    pub fn is_proven(&self, confirmations: u32, min_age: Duration) -> bool {
+        self.confirmations >= confirmations && self.age >= min_age
+    }
+}
+
 impl Store {
     /// Counts one confirmation for each live user that Cal.com said is gone in this run, or, without a control, one unproven
     /// saying. Counts once, however often called.
@@ -53,29 +83,68 @@ impl Store {
         let mut tx = self.begin().await?;
         let rows = sqlx::query!(
             r#"
-            select m.user_id, u.version
+            select
+                m.user_id, u.version,
+                m.confirmations + case when $3 then 0 else m.unproven end as "confirmations!",
+                (extract(epoch from m.last_missing_at - m.first_missing_at) * 1000000)::bigint as "age_us!"
             from missing_users as m
             join managed_users as u on u.id = m.user_id
-            where m.client_id = $1 and m.confirmed_run_id = $2
-                and m.confirmations + case when $5 then 0 else m.unproven end >= $3
-                and m.last_missing_at - m.first_missing_at >= make_interval(secs => $4)
-                and u.client_id = $1 and u.removed_at is null
+            where m.client_id = $1 and m.confirmed_run_id = $2 and u.client_id = $1 and u.removed_at is null
             order by m.user_id
             "#,
             run.client_id.as_str(),
             run.id,
-            i32::try_from(confirmations).unwrap_or(i32::MAX),
-            min_age.as_secs_f64(),
             controlled,
         )
         .fetch_all(&mut tx)
         .await?;
         tx.rollback().await?;
-        let removals = rows.into_iter().map(|row| Removal {
-            user_id: UserId(row.user_id),
-            version: row.version + 1,
-        });
-        Ok(removals.collect())
+        let candidates = rows
+            .into_iter()
+            .map(|row| Candidate::new(row.user_id, row.version, row.confirmations, row.age_us));
+        Ok(candidates
+            .filter(|candidate| candidate.is_proven(confirmations, min_age))
+            .map(|candidate| candidate.removal)
+            .collect())
+    }
+
+    /// What missing users would be if a pass that says so once more counted now, those that are live in the mirror. For a
+    /// pass that only looks.
+    ///
+    /// # Errors
+    ///
+    /// What Postgres says.
+    pub async fn candidates(
+        &self,
+        client: &ClientId,
+        gone: &[UserId],
+        controlled: bool,
+    ) -> Result<Vec<Candidate>, Error> {
+        let ids: Vec<i64> = gone.iter().map(|id| id.0).collect();
+        let mut tx = self.begin().await?;
+        let rows = sqlx::query!(
+            r#"
+            select
+                u.id, u.version,
+                coalesce(m.confirmations + case when $3 then 0 else m.unproven end, 0) + 1 as "confirmations!",
+                coalesce((extract(epoch from now() - m.first_missing_at) * 1000000)::bigint, 0) as "age_us!"
+            from unnest($2::bigint[]) as gone (id)
+            join managed_users as u on u.id = gone.id
+            left join missing_users as m on m.client_id = $1 and m.user_id = u.id
+            where u.client_id = $1 and u.removed_at is null
+            order by u.id
+            "#,
+            client.as_str(),
+            &ids,
+            controlled,
+        )
+        .fetch_all(&mut tx)
+        .await?;
+        tx.rollback().await?;
+        let candidates = rows
+            .into_iter()
+            .map(|row| Candidate::new(row.id, row.version, row.confirmations, row.age_us));
+        Ok(candidates.collect())
     }
 
     /// How many users of a client the mirror holds as live.

@@ -17,9 +17,25 @@ impl Store {
     ///
     /// [`Error::Fenced`] when a later pass has begun, so that an overtaken one ends also when it has nothing to write.
     pub async fn known(&self, run: &Run, ids: &[UserId]) -> Result<HashMap<UserId, Known>, Error> {
+        self.known_to(&run.client_id, Some(run), ids).await
+    }
+
+    /// As [`Store::known`], also for a pass that only looks and so has no run.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::known`].
+    pub async fn known_to(
+        &self,
+        client: &ClientId,
+        run: Option<&Run>,
+        ids: &[UserId],
+    ) -> Result<HashMap<UserId, Known>, Error> {
         let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
         let mut tx = self.begin().await?;
-        run.look_at_fence(&mut tx).await?;
+        if let Some(run) = run {
+            run.look_at_fence(&mut tx).await?;
+        }
         let rows = sqlx::query!(
             r#"
             select
@@ -45,7 +61,7 @@ impl Store {
             where u.id is not null or m.user_id is not null or r.user_id is not null
             "#,
             &ids,
-            run.client_id.as_str(),
+            client.as_str(),
         )
         .fetch_all(&mut tx)
         .await?;

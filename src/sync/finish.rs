@@ -3,18 +3,19 @@
 use super::{
     Course, Pass,
     apply::{Retries, bounded, with_retries},
+    removal,
     report::{self, Failure, Report},
 };
 use crate::{
     calcom::{self, Source},
     compare::ChangeSet,
-    config::Removal,
-    guard::{self, Limits, Verdict},
-    model::{HeldReason, RunOutcome},
+    config,
+    model::RunOutcome,
     store::{self, Finish, Run},
 };
 
 /// Why a pass did not do all of its work.
+#[derive(Debug)]
 pub(super) struct Shortfall {
     pub(super) outcome: RunOutcome,
     pub(super) error: String,
@@ -33,12 +34,7 @@ impl<S: Source> Pass<'_, S> {
             Some(error) => Some(Shortfall::of_store(&error)),
             None => Shortfall::of(&course),
         };
-        // A pass that was stopped or cut has not heard enough of this client to remove anyone.
-        if shortfall
-            .as_ref()
-            .is_none_or(|shortfall| shortfall.outcome == RunOutcome::Partial)
-            && !course.cut
-        {
+        if removal::is_heard(shortfall.as_ref(), &course) {
             match self.remove(run, &course).await {
                 Ok(None) => {}
                 Ok(Some(held)) => shortfall = Some(held),
@@ -143,11 +139,10 @@ impl<S: Source> Pass<'_, S> {
         course: &Course,
         attempted: &mut Option<ChangeSet>,
     ) -> Result<Option<Shortfall>, store::Error> {
-        let Removal {
+        let config::Removal {
             confirmations,
             min_age,
-            max_count,
-            max_percent,
+            ..
         } = self.removal;
         let controlled = course.present > 0;
         let gone = bounded(self.store.confirmed_gone(run, confirmations, min_age, controlled)).await?;
@@ -158,38 +153,14 @@ impl<S: Source> Pass<'_, S> {
             }
         }
         if gone.is_empty() {
-            // The sentence that a user is gone also comes for a client that lost them all, or never had them.
-            return Ok((!controlled).then(|| {
-                Shortfall::held(
-                    "Cal.com says of every user that it is not this client's, and no other one answered: nothing is \
-                     concluded from that; check the client's id and its users"
-                        .to_owned(),
-                )
-            }));
+            return Ok(removal::without_control(course));
         }
         let count = gone.len() as u64;
-        // Users that nobody asks for any more make no share of them larger.
-        let live = bounded(self.store.live_users(&run.client_id))
-            .await?
-            .min(self.client.users.len() as u64);
-        let limits = Limits {
-            max_count,
-            max_percent,
-        };
-        if let Verdict::Hold(reason) = guard::decide(count, live, course.present, limits) {
-            bounded(self.store.hold(run, &gone, live, reason)).await?;
-            let why = match reason {
-                HeldReason::Limit => {
-                    format!("more than one pass may remove ({})", guard::limit(live, limits))
-                }
-                HeldReason::Everyone => "which is all of them".to_owned(),
-                HeldReason::NoControl => "and no other user of the client answered".to_owned(),
-            };
-            let run = run.id;
-            return Ok(Some(Shortfall::held(format!(
-                "Cal.com says of {count} of {live} live users that they are gone, {why}: nothing is removed; look into \
-                 Cal.com first, then `calmirror approve {run}` removes exactly these"
-            ))));
+        let live = bounded(self.store.live_users(&run.client_id)).await?;
+        let watched = self.client.users.len() as u64;
+        if let Some(held) = removal::hold(count, live, watched, course.present, &self.removal) {
+            bounded(self.store.hold(run, &gone, held.live, held.reason)).await?;
+            return Ok(Some(held.shortfall(Some(run.id))));
         }
         let set = attempted.insert(ChangeSet {
             removals: gone,
@@ -208,7 +179,7 @@ impl<S: Source> Pass<'_, S> {
 }
 
 impl Shortfall {
-    fn held(error: String) -> Self {
+    pub(super) fn held(error: String) -> Self {
         Self {
             outcome: RunOutcome::Held,
             error,
@@ -230,7 +201,7 @@ impl Shortfall {
         }
     }
 
-    fn of(course: &Course) -> Option<Self> {
+    pub(super) fn of(course: &Course) -> Option<Self> {
         let partial = |error| Self {
             outcome: RunOutcome::Partial,
             error,

@@ -1,0 +1,89 @@
+//! The rule for removals, as far as it is not a count of the database: the same for a pass that writes and for one that
+//! only looks.
+
+use super::{Course, finish::Shortfall};
+use crate::{
+    config,
+    guard::{self, Limits, Verdict},
+    model::{HeldReason, RunOutcome},
+};
+
+/// Whether a pass has heard enough of its client to remove anyone. One that was stopped or cut has not.
+pub(super) fn is_heard(shortfall: Option<&Shortfall>, course: &Course) -> bool {
+    shortfall.is_none_or(|shortfall| shortfall.outcome == RunOutcome::Partial) && !course.cut
+}
+
+/// Why nothing is concluded from users that are missing, though not in enough passes yet: no other one answered.
+pub(super) fn without_control(course: &Course) -> Option<Shortfall> {
+    // The sentence that a user is gone also comes for a client that lost them all, or never had them.
+    (course.missing > 0 && course.present == 0).then(|| {
+        Shortfall::held(
+            "Cal.com says of every user that it is not this client's, and no other one answered: nothing is concluded \
+             from that; check the client's id and its users"
+                .to_owned(),
+        )
+    })
+}
+
+/// Why the guard holds a set.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Hold {
+    pub(super) reason: HeldReason,
+    /// The client's live users, as far as they are asked for.
+    pub(super) live: u64,
+    users: u64,
+    limit: u64,
+}
+
+/// Whether `gone` users, of whom it was said often enough that they are, have to wait for an operator.
+///
+/// `live` is how many of the client's users the mirror holds as live, `watched` how many are asked for.
+pub(super) fn hold(
+    gone: u64,
+    live: u64,
+    watched: u64,
+    present: u64,
+    removal: &config::Removal,
+) -> Option<Hold> {
+    // Users that nobody asks for any more make no share of them larger.
+    let live = live.min(watched);
+    let limits = Limits {
+        max_count: removal.max_count,
+        max_percent: removal.max_percent,
+    };
+    match guard::decide(gone, live, present, limits) {
+        Verdict::Apply => None,
+        Verdict::Hold(reason) => Some(Hold {
+            reason,
+            live,
+            users: gone,
+            limit: guard::limit(live, limits),
+        }),
+    }
+}
+
+impl Hold {
+    /// `run` is the one that holds the set, unless there is none.
+    pub(super) fn shortfall(self, run: Option<i64>) -> Shortfall {
+        let Self {
+            reason,
+            live,
+            users,
+            limit,
+        } = self;
+        let why = match reason {
+            HeldReason::Limit => format!("more than one pass may remove ({limit})"),
+            HeldReason::Everyone => "which is all of them".to_owned(),
+            HeldReason::NoControl => "and no other user of the client answered".to_owned(),
+        };
+        let text = format!(
+            "Cal.com says of {users} of {live} live users that they are gone, {why}: nothing is removed"
+        );
+        Shortfall::held(match run {
+            Some(run) => format!(
+                "{text}; look into Cal.com first, then `calmirror approve {run}` removes exactly these"
+            ),
+            None => text,
+        })
+    }
+}
