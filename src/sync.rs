@@ -5,6 +5,7 @@ mod approve;
 mod begin;
 mod fetch;
 mod finish;
+mod plan;
 mod removal;
 mod report;
 
@@ -16,7 +17,9 @@ use std::{
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
+use apply::Hand;
 pub(crate) use apply::bounded;
+pub use plan::{Fate, Plan, Planned};
 pub use report::{Failure, Lines, Report};
 
 use crate::{
@@ -100,10 +103,22 @@ impl<S: Source> Pass<'_, S> {
         report
     }
 
-    /// Fetching and writing overlap: one half of the channel each.
     async fn run_begun(&self, run: &Run, requests_before: u64, cancel: &CancellationToken) -> Report {
         // Ends the fetching when the operator says so, and when another pass has begun.
         let cancel = cancel.child_token();
+        let mut hand = Hand::Writing(run);
+        let work = self.observe(&mut hand, &cancel);
+        let (course, written) = self.while_alive(run, &cancel, work).await;
+        let requests = self.source.requests() - requests_before;
+        self.finish(run, course, written.err(), requests).await
+    }
+
+    /// Fetching and writing overlap: one half of the channel each.
+    async fn observe(
+        &self,
+        hand: &mut Hand<'_, '_>,
+        cancel: &CancellationToken,
+    ) -> (Course, Result<(), crate::store::Error>) {
         let (sender, receiver) = mpsc::channel(CHANNEL);
         let observed = AtomicU64::new(0);
         let told = |count: u64| {
@@ -113,25 +128,21 @@ impl<S: Source> Pass<'_, S> {
             }
         };
         // The writer's failure ends the fetching: it drops its half of the channel.
-        let work = async {
-            tokio::join!(
-                fetch::fetch(
-                    self.source,
-                    &self.client.users,
-                    self.concurrency,
-                    &cancel,
-                    sender,
-                    told
-                ),
-                apply::write_batches(self, run, receiver),
-            )
-        };
-        let (mut course, (tally, written)) = self.while_alive(run, &cancel, work).await;
+        let (mut course, (tally, written)) = tokio::join!(
+            fetch::fetch(
+                self.source,
+                &self.client.users,
+                self.concurrency,
+                cancel,
+                sender,
+                told
+            ),
+            apply::take_batches(self, hand, receiver),
+        );
         course.present = tally.present;
         course.observed = tally.observed;
         course.rejected = tally.rejected;
         course.missing = tally.missing;
-        let requests = self.source.requests() - requests_before;
-        self.finish(run, course, written.err(), requests).await
+        (course, written)
     }
 }

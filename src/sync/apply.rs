@@ -1,13 +1,13 @@
-//! Comparing and writing, batch by batch, while others are still being fetched.
+//! Comparing and, unless the pass only looks, writing: batch by batch, while others are still being fetched.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use tokio::{sync::mpsc, time::Instant};
 
-use super::{BATCH, Pass, report};
+use super::{BATCH, Pass, plan::Looking, report};
 use crate::{
     calcom::Source,
-    compare::{self, Change, ChangeSet},
+    compare::{self, Change, ChangeSet, Known},
     model::{Observation, UserId},
     store::{Error, Run},
 };
@@ -25,6 +25,14 @@ const RETRY_DELAYS: [Duration; 3] = [
     Duration::from_millis(500),
     Duration::from_secs(2),
 ];
+
+/// What a pass does with its batches.
+pub(super) enum Hand<'a, 'p> {
+    /// Writes what differs, as long as the run is not overtaken.
+    Writing(&'a Run),
+    /// Shows what differs. Has no run, and so is in nobody's way.
+    Looking(&'a mut Looking<'p>),
+}
 
 /// What the batches came to.
 #[derive(Debug, Default)]
@@ -98,16 +106,16 @@ pub(crate) async fn bounded<T>(call: impl Future<Output = Result<T, Error>>) -> 
     })
 }
 
-/// Writes what comes through the channel until it is closed.
-pub(super) async fn write_batches<S: Source>(
+/// Takes what comes through the channel until it is closed.
+pub(super) async fn take_batches<S: Source>(
     pass: &Pass<'_, S>,
-    run: &Run,
+    hand: &mut Hand<'_, '_>,
     mut observations: mpsc::Receiver<Observation>,
 ) -> (Tally, Result<(), Error>) {
     let mut tally = Tally::default();
     let mut batch = Vec::with_capacity(BATCH);
     while fill(&mut batch, &mut observations).await {
-        if let Err(error) = write_batch(pass, run, &mut tally, &batch).await {
+        if let Err(error) = take_batch(pass, hand, &mut tally, &batch).await {
             return (tally, Err(error));
         }
         batch.clear();
@@ -136,38 +144,43 @@ async fn fill(batch: &mut Vec<Observation>, observations: &mut mpsc::Receiver<Ob
     true
 }
 
-async fn write_batch<S: Source>(
+async fn take_batch<S: Source>(
     pass: &Pass<'_, S>,
-    run: &Run,
+    hand: &mut Hand<'_, '_>,
     tally: &mut Tally,
     batch: &[Observation],
 ) -> Result<(), Error> {
     let ids: Vec<UserId> = batch.iter().map(Observation::user_id).collect();
     let mut retries = Retries::default();
     let mut attempted: Option<ChangeSet> = None;
+    let (run, tables) = match hand {
+        Hand::Writing(run) => (Some(*run), true),
+        Hand::Looking(looking) => (None, looking.tables),
+    };
     let set = loop {
-        let known = match bounded(pass.store.known(run, &ids)).await {
+        let known = match bounded(known(pass, run, tables, &ids)).await {
             Ok(known) => known,
             Err(error) => {
                 retries.wait(error).await?;
                 continue;
             }
         };
-        let set = compare::diff(&run.client_id, batch.to_vec(), &known);
+        let set = compare::diff(&pass.client.id, batch.to_vec(), &known);
         if let Some(attempted) = &attempted {
             log_what_was_written(pass, attempted, &set);
         }
-        if set.writes_nothing() {
+        let Some(run) = run.filter(|_| !set.writes_nothing()) else {
             break set;
-        }
+        };
         match bounded(pass.store.apply(run, &set)).await {
             Ok(()) => break set,
             Err(error) => retries.wait(error).await?,
         }
         attempted = Some(set);
     };
-    for change in set.changes() {
-        report::log_change(pass, change);
+    match hand {
+        Hand::Writing(_) => set.changes().for_each(|change| report::log_change(pass, change)),
+        Hand::Looking(looking) => looking.see(&set),
     }
     tally.observed += batch.len() as u64;
     tally.missing += set.missing as u64;
@@ -177,6 +190,19 @@ async fn write_batch<S: Source>(
         .filter(|seen| matches!(seen, Observation::Present(_)))
         .count() as u64;
     Ok(())
+}
+
+async fn known<S>(
+    pass: &Pass<'_, S>,
+    run: Option<&Run>,
+    tables: bool,
+    ids: &[UserId],
+) -> Result<HashMap<UserId, Known>, Error> {
+    // Where there are no tables, nobody is known.
+    if !tables {
+        return Ok(HashMap::new());
+    }
+    pass.store.known_to(&pass.client.id, run, ids).await
 }
 
 /// A batch whose commit was not answered may have been written: the changes that are no longer found were.
