@@ -104,6 +104,22 @@ impl Store {
         }
     }
 
+    /// The same database, with connections of its own on which Postgres refuses whatever would write.
+    #[must_use]
+    pub fn read_only(&self) -> Self {
+        let mut options = (*self.pool.connect_options()).clone();
+        if !self.pgbouncer {
+            // Not through PgBouncer, which refuses start-up parameters that it does not know.
+            options = options.options([("default_transaction_read_only", "on")]);
+        }
+        Self {
+            pool: self.pool.options().clone().connect_lazy_with(options),
+            begin: format!("{}; SET TRANSACTION READ ONLY", self.begin),
+            pgbouncer: self.pgbouncer,
+            schema: self.schema.clone(),
+        }
+    }
+
     /// The schema that holds the mirror's tables.
     pub fn schema(&self) -> &str {
         &self.schema
