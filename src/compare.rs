@@ -4,7 +4,7 @@ mod change;
 
 use std::collections::HashMap;
 
-pub use change::{Change, ChangeKind, FieldChange, Values};
+pub use change::{Change, ChangeKind, FieldChange, Values, shorten};
 
 use crate::model::{ClientId, Field, FieldFault, ManagedUser, Observation, Reject, UserId};
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::model::{Field, Json, ManagedUser, UserId};
+use crate::model::{Field, Json, JsonObject, ManagedUser, UserId};
 
 /// What happened to a user. Spelled in snake case wherever it is printed or stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,7 +28,7 @@ impl ChangeKind {
     }
 
     /// The sign that stands before a change where people read a list of them.
-    const fn sign(self) -> char {
+    pub const fn sign(self) -> char {
         match self {
             Self::Insert => '+',
             Self::Update => '~',
@@ -90,6 +90,23 @@ impl Change {
         })
     }
 
+    /// What differs, as the ledger has it: `{"time_zone": {"old": …, "new": …}}`.
+    pub fn changed(&self) -> JsonObject {
+        self.fields
+            .iter()
+            .map(|field| {
+                let values = [
+                    ("old".to_owned(), field.old.clone()),
+                    ("new".to_owned(), field.new.clone()),
+                ];
+                (
+                    field.field.column().to_owned(),
+                    Json::from(values.into_iter().collect::<JsonObject>()),
+                )
+            })
+            .collect()
+    }
+
     /// The change as one line: `~ user 17 v3 time_zone: "Europe/Rome" -> "Asia/Tokyo"`.
     pub fn display(&self, values: Values) -> impl fmt::Display {
         fmt::from_fn(move |f| {
@@ -122,10 +139,11 @@ impl FieldChange {
     }
 }
 
-/// A log line is read by people: one field's value gets at most this many characters of it.
+/// A line is read by people: one field's value gets at most this many characters of it.
 const MAX_VALUE_CHARS: usize = 200;
 
-fn shorten(text: String) -> String {
+/// Cut where a line for people ends.
+pub fn shorten(text: String) -> String {
     match text.char_indices().nth(MAX_VALUE_CHARS) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text,

@@ -7,7 +7,7 @@ use sqlx::types::Json as Jsonb;
 use super::{Error, Run, Store, bookkeeping, tx::Tx};
 use crate::{
     compare::{Change, ChangeSet, Known, Mirrored, RecordedReject},
-    model::{ClientId, Json, JsonObject, ManagedUser, UserId},
+    model::{ClientId, JsonObject, ManagedUser, UserId},
 };
 
 impl Store {
@@ -185,28 +185,10 @@ impl Columns {
             columns.extra.push(Jsonb(extra));
             columns.version.push(change.version);
             columns.kind.push(change.kind.as_str().to_owned());
-            columns.changed.push(Jsonb(changed_object(change)));
+            columns.changed.push(Jsonb(change.changed()));
         }
         columns
     }
-}
-
-/// `{"time_zone": {"old": …, "new": …}}`.
-pub(super) fn changed_object(change: &Change) -> JsonObject {
-    change
-        .fields
-        .iter()
-        .map(|field| {
-            let values = [
-                ("old".to_owned(), field.old.clone()),
-                ("new".to_owned(), field.new.clone()),
-            ];
-            (
-                field.field.column().to_owned(),
-                Json::from(values.into_iter().collect::<JsonObject>()),
-            )
-        })
-        .collect()
 }
 
 /// Rows and ledger in one statement, so that what the ledger says a row became is the row itself.
