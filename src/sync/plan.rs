@@ -50,9 +50,9 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Whether the pass would change any user.
+    /// Whether the pass would change any user, or make tables.
     pub fn is_pending(&self) -> bool {
-        self.report.changes() > 0
+        self.report.changes() > 0 || self.makes_tables
     }
 }
 

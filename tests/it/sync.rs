@@ -3,6 +3,7 @@
 mod changes;
 mod database;
 mod held;
+mod plan;
 mod removals;
 mod turns;
 mod unhappy;

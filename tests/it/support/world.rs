@@ -9,7 +9,7 @@ use calmirror::{
     model::{ClientId, RunOutcome, UserId},
     simulator::{ClientInfo, RateLimit, Simulator, SimulatorConfig},
     store::{HeldBy, Settings, Store, Trigger},
-    sync::{Lines, Pass, Report},
+    sync::{Lines, Pass, Plan, Planned, Report},
 };
 use secrecy::SecretString;
 use sqlx::PgPool;
@@ -110,6 +110,18 @@ impl World {
         let report = pass.approve(&set_hash, &CancellationToken::new()).await;
         self.assert_replay().await;
         report
+    }
+
+    /// What a pass would do now, on connections that cannot write.
+    pub(crate) async fn plan(&self, show: &mut (dyn FnMut(Planned<'_>) + Send)) -> Plan {
+        let base_url = self.simulator.base_url();
+        let store = self.store.read_only();
+        let plan = self
+            .prepare(&store, &base_url)
+            .plan(&CancellationToken::new(), show)
+            .await;
+        store.close().await;
+        plan
     }
 
     pub(crate) fn prepare<'a>(&'a self, store: &'a Store, base_url: &'a str) -> Pass<'a, ApiClient> {
