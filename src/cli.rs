@@ -10,6 +10,7 @@ pub mod history;
 pub mod init;
 pub mod migrate;
 pub mod mirror;
+pub mod plan;
 pub mod run;
 pub mod simulate;
 pub mod status;
@@ -69,6 +70,8 @@ enum Command {
     Init(init::InitArgs),
     /// Check configuration, database and credentials, with one request a client
     Check,
+    /// Show what `sync` would change, and write nothing
+    Plan(plan::PlanArgs),
     /// Make one pass over each client
     Sync(sync::SyncArgs),
     /// Make passes on schedule until stopped
@@ -104,6 +107,7 @@ impl Cli {
                 init_and_check(&args, &mut out, environment).await
             }
             Command::Check => check::run(self.load(environment)?, &mut out).await,
+            Command::Plan(args) => plan::run(args, self.load(environment)?, &mut out).await,
             Command::Sync(args) => sync::run(args, self.load(environment)?, &mut out).await,
             Command::Run => run::run(self.load(environment)?).await,
             Command::Status => status::run(self.load(environment)?, &mut out).await,

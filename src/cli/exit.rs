@@ -7,13 +7,15 @@ use crate::{
     config,
     model::RunOutcome,
     store,
-    sync::{Failure, Report},
+    sync::{Failure, Plan, Report},
 };
 
 /// How a command ended, from best to worst: of several clients the worst one counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Exit {
     Success,
+    /// There is something that a pass would change.
+    Pending,
     /// Some users could not be observed or mirrored.
     Partial,
     /// Removals wait for an operator.
@@ -34,6 +36,7 @@ impl Exit {
             Self::Usage => 2,
             Self::Held => 3,
             Self::Partial => 4,
+            Self::Pending => 10,
             Self::Unavailable => 75,
         }
     }
@@ -46,6 +49,16 @@ impl Exit {
             (RunOutcome::Failed, Failure::Unavailable) => Self::Unavailable,
             (RunOutcome::Failed, Failure::Fault) => Self::Failed,
         }
+    }
+
+    /// What a pass would end with, and whether it would change anything.
+    pub fn of_plan(plan: &Plan) -> Self {
+        let pending = if plan.is_pending() {
+            Self::Pending
+        } else {
+            Self::Success
+        };
+        pending.max(Self::of_report(&plan.report))
     }
 
     /// What an error says that a command ended with.

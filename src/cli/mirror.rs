@@ -16,7 +16,7 @@ use crate::{
     embedded::{self, Embedded},
     schedule::Cron,
     store::{Settings, Store, Trigger},
-    sync::{Lines, Pass, Report, bounded},
+    sync::{Lines, Pass, Plan, Planned, Report, bounded},
 };
 
 /// For what is left to say to the database at the end of the process.
@@ -56,6 +56,11 @@ impl Database {
                 })
             }
         }
+    }
+
+    /// Looks only, from now on: Postgres refuses whatever would write.
+    pub fn read_only(&mut self) {
+        self.store = self.store.read_only();
     }
 
     /// The line that opens a shell on an embedded database.
@@ -189,6 +194,17 @@ impl Mirror {
         cancel: &CancellationToken,
     ) -> Report {
         self.prepare(client, request).approve(set_hash, cancel).await
+    }
+
+    /// Finds out what a pass over a client would do, and shows it as it goes.
+    pub async fn plan(
+        &self,
+        client: usize,
+        request: Request<'_>,
+        cancel: &CancellationToken,
+        show: &mut (dyn FnMut(Planned<'_>) + Send),
+    ) -> Plan {
+        self.prepare(client, request).plan(cancel, show).await
     }
 
     fn prepare<'a>(&'a self, client: usize, request: Request<'a>) -> Pass<'a, ApiClient> {

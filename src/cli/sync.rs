@@ -77,7 +77,8 @@ pub(super) async fn run(args: &SyncArgs, config: Config, out: &mut Out) -> anyho
     Ok(reports.iter().map(Exit::of_report).max().unwrap_or(Exit::Success))
 }
 
-fn select(names: &[String], config: &Config) -> anyhow::Result<Vec<usize>> {
+/// The clients of these names, by their place in the configuration; all of them for none.
+pub(super) fn select(names: &[String], config: &Config) -> anyhow::Result<Vec<usize>> {
     if names.is_empty() {
         return Ok((0..config.clients.len()).collect());
     }

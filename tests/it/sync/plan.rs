@@ -264,16 +264,7 @@ async fn what_a_plan_says_is_what_the_next_pass_does() {
         }
     }
     for part in [
-        "insert",
-        "update",
-        "restore",
-        "removal",
-        "Held",
-        "Waits",
-        "applied",
-        "partial",
-        "held",
-        "failed",
+        "insert", "update", "restore", "removal", "Held", "Waits", "applied", "partial", "held", "failed",
     ] {
         assert!(seen.contains_key(part), "no {part} in {seen:?}");
     }
