@@ -7,6 +7,7 @@ mod demo;
 mod exit;
 mod init;
 mod looking;
+mod plan;
 mod processes;
 mod sync;
 
