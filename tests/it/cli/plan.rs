@@ -343,3 +343,17 @@ async fn a_reader_who_leaves_changes_no_exit_code_of_a_plan() {
         program.end().await.expect(10);
     }
 }
+
+#[tokio::test]
+async fn the_program_plans_on_connections_that_cannot_write() {
+    let mut setup = Setup::new(1, 3).await;
+    setup.run(&["sync"]).await.expect(0);
+    let (mut gate, url) = Gate::before_database(&setup.db);
+    gate.open();
+    // The first connection is lost when it says so, and the next one is made in its place.
+    gate.lose_answer(&["default_transaction_read_only=on"]);
+    setup.database_url = url;
+    setup.configure("");
+    setup.run(&["plan"]).await.expect(0);
+    assert!(gate.has_lost());
+}

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::{
     TestDb,
+    gate::Gate,
     pgbouncer::PgBouncer,
     world::{Tuples, World},
 };
@@ -294,6 +295,51 @@ async fn a_store_that_only_reads_is_refused_every_write() {
         store.close().await;
     }
     assert_eq!(everything(&world).await, before);
+}
+
+#[tokio::test]
+async fn a_connection_that_only_reads_begins_as_one() {
+    let world = World::new(1).await;
+    let (mut gate, url) = Gate::before_database(&world.db);
+    gate.open();
+    gate.lose_answer(&["default_transaction_read_only=on"]);
+    let settings = Settings {
+        schema: "public".to_owned(),
+        max_connections: 1,
+        pgbouncer: false,
+    };
+    let writing = Store::open_url(&url.into(), &settings).expect("the address is one");
+    writing
+        .pending_migrations()
+        .await
+        .expect("a store that writes does not say so");
+    assert!(!gate.has_lost());
+    // Whether this one comes through after its first connection was lost is all the same.
+    drop(writing.read_only().pending_migrations().await);
+    assert!(gate.has_lost());
+}
+
+#[tokio::test]
+async fn whoever_may_read_the_tables_may_plan() {
+    let mut world = World::new(4).await;
+    world.pass().await;
+    let user = world.users()[0];
+    world.simulator.delete_user(user).expect("it can go");
+    let settings = Settings {
+        schema: "public".to_owned(),
+        max_connections: 1,
+        pgbouncer: false,
+    };
+    let options = world.db.connect_options().options([("role", "pg_read_all_data")]);
+    world.store = Store::open(options, &settings);
+    let (plan, said) = plan(&world).await;
+    assert_eq!(
+        plan.report.outcome,
+        RunOutcome::NoChange,
+        "{:?}",
+        plan.report.error
+    );
+    assert_eq!(said.gone, BTreeMap::from([(user, Fate::Waits)]));
 }
 
 #[tokio::test]
