@@ -263,7 +263,7 @@ async fn the_worst_of_what_a_plan_finds_is_its_exit_code() {
     let line = format!("? user {}  gone in 1 of 1 passes: held", first.users[0]);
     assert!(held.stdout.contains(&line), "{held}");
     let line = format!(
-        "{}: held: 6 of 20 live users are proven gone, more than a pass may remove (5",
+        "{}: held: Cal.com says of 6 of 20 live users that they are gone, more than one pass may remove (5",
         first.name
     );
     assert!(held.stdout.contains(&line), "{held}");
