@@ -466,6 +466,34 @@ async fn a_user_is_removed_in_the_plan_only_when_the_pass_would() {
 }
 
 #[tokio::test]
+async fn of_a_pass_that_would_be_stopped_no_removal_is_foreseen() {
+    let mut world = World::new(40).await;
+    world.pass().await;
+    world.removal.confirmations = 1;
+    world.removal.max_percent = 100.0;
+    let users = world.users();
+    for user in &users[..10] {
+        world.simulator.delete_user(*user).expect("it can go");
+    }
+    // By the time the last one is asked for, at most seven of the others have no answer yet.
+    let answer = Answer::Refuse(Refusal::WrongSecret);
+    world.simulator.script(Target::User(users[39]), u32::MAX, answer);
+    let (stopped, said) = plan(&world).await;
+    assert_eq!(
+        (stopped.report.outcome, stopped.report.removed),
+        (RunOutcome::Failed, 0)
+    );
+    assert!(said.gone.len() >= 3, "{said:?}");
+    assert!(
+        said.gone.values().all(|fate| *fate == Fate::NotCounted),
+        "{said:?}"
+    );
+    assert_eq!(world.pass().await.removed, 0);
+    world.simulator.clear_scripts();
+    assert_eq!(plan(&world).await.0.report.removed, 10);
+}
+
+#[tokio::test]
 async fn without_tables_everything_is_an_insert() {
     let db = TestDb::new().await;
     let mut world = World::new(5).await;
