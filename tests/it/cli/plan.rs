@@ -91,6 +91,9 @@ async fn people_get_a_diff_and_programs_a_line_a_change() {
     );
     assert_eq!(text.stderr, "", "no pass, no log");
 
+    let again = setup.run(&["plan"]).await.expect(10);
+    assert_eq!(again.stdout, text.stdout, "the same plan reads the same");
+
     let ended = setup.run(&["--output", "json", "plan"]).await.expect(10);
     let mut found = ended.json();
     let summary = found.pop().expect("a summary");

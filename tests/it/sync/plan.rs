@@ -1,12 +1,15 @@
 //! A pass that only looks: it says what the next one does, and leaves everything as it is.
 
+mod connections;
+mod turns;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use calmirror::{
     compare::ChangeKind,
     model::{Field, RunOutcome, UserId},
     simulator::{Answer, RateLimit, Refusal, Simulator, SimulatorConfig, Target},
-    store::{Error, Settings, Store},
+    store::{Settings, Store},
     sync::{Fate, Plan, Planned},
 };
 use serde_json::{Value, json};
@@ -14,8 +17,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::{
     TestDb,
-    gate::Gate,
-    pgbouncer::PgBouncer,
     world::{Tuples, World},
 };
 
@@ -136,245 +137,6 @@ async fn made(world: &World) -> BTreeMap<i64, Line> {
             (user, line)
         })
         .collect()
-}
-
-/// Changes of the world between two passes, by dice.
-struct Fortune {
-    dice: fastrand::Rng,
-    /// Users that were deleted, as they were.
-    gone: BTreeMap<i64, Vec<u8>>,
-    /// Users that are not asked for yet.
-    later: Vec<UserId>,
-}
-
-impl Fortune {
-    fn turn(&mut self, world: &mut World) {
-        world.simulator.clear_scripts();
-        let client = world.client_id().to_owned();
-        world.removal.confirmations = self.dice.u32(1..=3);
-        world.removal.max_count = self.dice.u32(0..=5);
-        world.removal.max_percent = self.dice.choice([0.0, 10.0, 40.0]).expect("one of three");
-        let an_hour = Duration::from_secs(3600);
-        world.removal.min_age = if self.dice.u8(..5) == 0 {
-            an_hour
-        } else {
-            Duration::ZERO
-        };
-        let joining = self.dice.usize(0..=3).min(self.later.len());
-        world.client.users.extend(self.later.drain(..joining));
-        // Now and then a client loses everyone, and nobody vouches for it.
-        let all_leave = self.dice.u8(..12) == 0;
-        for user in world.users() {
-            let is_gone = self.gone.contains_key(&user);
-            match self.dice.u8(..100) {
-                0..12 if !is_gone => self.leave(world, user),
-                _ if all_leave && !is_gone => self.leave(world, user),
-                0..20 if is_gone => {
-                    let record = self.gone.remove(&user).expect("it is gone");
-                    world
-                        .simulator
-                        .place_raw(&client, user, record)
-                        .expect("it can come back");
-                }
-                12..30 => {
-                    let change = json!({ "bio": self.dice.u8(..4).to_string(), "timeZone": "Asia/Tokyo" });
-                    // A record that is no managed user's cannot be changed.
-                    world.simulator.patch_user(user, change).ok();
-                }
-                30..34 if !is_gone => {
-                    let record = world.simulator.user_json(user).expect("it is there").to_vec();
-                    world
-                        .simulator
-                        .place_raw(&client, user, "{}")
-                        .expect("the record can be placed");
-                    self.gone.insert(user, record);
-                }
-                34..37 => {
-                    let answer = Answer::Refuse(Refusal::RecordMissing);
-                    world.simulator.script(Target::User(user), u32::MAX, answer);
-                }
-                _ => {}
-            }
-        }
-        if self.dice.u8(..12) == 0 {
-            let answer = Answer::Refuse(Refusal::WrongSecret);
-            world.simulator.script(Target::Any, u32::MAX, answer);
-        }
-    }
-
-    fn leave(&mut self, world: &World, user: i64) {
-        let record = world.simulator.user_json(user).expect("it is there").to_vec();
-        world.simulator.delete_user(user).expect("it can go");
-        self.gone.insert(user, record);
-    }
-}
-
-#[tokio::test]
-async fn what_a_plan_says_is_what_the_next_pass_does() {
-    let mut seen = BTreeMap::<String, u32>::new();
-    for seed in 0..4 {
-        let mut world = World::new(24).await;
-        let later = world.client.users.split_off(12);
-        world.client.users.push(UserId(999_999));
-        let mut fortune = Fortune {
-            dice: fastrand::Rng::with_seed(seed),
-            gone: BTreeMap::from([(999_999, b"{}".to_vec())]),
-            later,
-        };
-        for turn in 0..20 {
-            if turn > 0 {
-                fortune.turn(&mut world);
-            }
-            let at = format!("seed {seed}, turn {turn}");
-            let before = everything(&world).await;
-            let (first, said) = plan(&world).await;
-            let (second, again) = plan(&world).await;
-            assert_eq!(said, again, "{at}: the same twice");
-            assert_eq!(first.report.outcome, second.report.outcome, "{at}");
-            assert_eq!(
-                everything(&world).await,
-                before,
-                "{at}: a plan leaves everything as it is"
-            );
-
-            let report = world.pass().await;
-            assert_eq!(made(&world).await, said.changes, "{at}: {:?}", report.error);
-            let foreseen = &first.report;
-            let counts = |r: &calmirror::sync::Report| {
-                [
-                    r.observed,
-                    r.inserted,
-                    r.updated,
-                    r.removed,
-                    r.restored,
-                    r.unchanged,
-                    r.rejected,
-                    r.missing,
-                ]
-            };
-            assert_eq!(foreseen.outcome, report.outcome, "{at}: {:?}", report.error);
-            assert_eq!(counts(foreseen), counts(&report), "{at}");
-            assert_eq!(first.is_pending(), report.changes() > 0, "{at}");
-            for line in said.changes.values() {
-                *seen.entry(line.kind.clone()).or_default() += 1;
-            }
-            for fate in said.gone.values() {
-                *seen.entry(format!("{fate:?}")).or_default() += 1;
-            }
-            *seen.entry(report.outcome.to_string()).or_default() += 1;
-        }
-    }
-    for part in [
-        "insert", "update", "restore", "removal", "Held", "Waits", "applied", "partial", "held", "failed",
-    ] {
-        assert!(seen.contains_key(part), "no {part} in {seen:?}");
-    }
-}
-
-#[tokio::test]
-async fn a_store_that_only_reads_is_refused_every_write() {
-    let world = World::new(3).await;
-    world.pass().await;
-    let bouncer = PgBouncer::start(&world.db);
-    let settings = Settings {
-        schema: "public".to_owned(),
-        max_connections: 2,
-        pgbouncer: true,
-    };
-    let before = everything(&world).await;
-    for store in [
-        world.store.read_only(),
-        Store::open(bouncer.connect_options(), &settings).read_only(),
-    ] {
-        // Refused before a row is looked for.
-        let Err(Error::Unavailable(said)) = store.close_open_runs(1, None, "").await else {
-            panic!("a write went through")
-        };
-        assert!(said.contains("25006"), "{said}");
-        store.source_of(&world.client.id).await.expect("reading is fine");
-        store.close().await;
-    }
-    assert_eq!(everything(&world).await, before);
-}
-
-#[tokio::test]
-async fn a_connection_that_only_reads_begins_as_one() {
-    let world = World::new(1).await;
-    let (mut gate, url) = Gate::before_database(&world.db);
-    gate.open();
-    gate.lose_answer(&["default_transaction_read_only=on"]);
-    let settings = Settings {
-        schema: "public".to_owned(),
-        max_connections: 1,
-        pgbouncer: false,
-    };
-    let writing = Store::open_url(&url.into(), &settings).expect("the address is one");
-    writing
-        .pending_migrations()
-        .await
-        .expect("a store that writes does not say so");
-    assert!(!gate.has_lost());
-    // Whether this one comes through after its first connection was lost is all the same.
-    drop(writing.read_only().pending_migrations().await);
-    assert!(gate.has_lost());
-}
-
-#[tokio::test]
-async fn whoever_may_read_the_tables_may_plan() {
-    let mut world = World::new(4).await;
-    world.pass().await;
-    let user = world.users()[0];
-    world.simulator.delete_user(user).expect("it can go");
-    let settings = Settings {
-        schema: "public".to_owned(),
-        max_connections: 1,
-        pgbouncer: false,
-    };
-    let options = world.db.connect_options().options([("role", "pg_read_all_data")]);
-    world.store = Store::open(options, &settings);
-    let (plan, said) = plan(&world).await;
-    assert_eq!(
-        plan.report.outcome,
-        RunOutcome::NoChange,
-        "{:?}",
-        plan.report.error
-    );
-    assert_eq!(said.gone, BTreeMap::from([(user, Fate::Waits)]));
-}
-
-#[tokio::test]
-async fn a_plan_through_pgbouncer_leaves_everything_as_it_is() {
-    let mut world = World::new(20).await;
-    world.pass().await;
-    let bouncer = PgBouncer::start(&world.db);
-    let settings = Settings {
-        schema: "public".to_owned(),
-        max_connections: 2,
-        pgbouncer: true,
-    };
-    world.store = Store::open(bouncer.connect_options(), &settings);
-    world.removal.confirmations = 1;
-    let users = world.users();
-    world.simulator.delete_user(users[0]).expect("it can go");
-    world
-        .simulator
-        .patch_user(users[1], json!({ "bio": "Hunts snarks." }))
-        .expect("it can be changed");
-    let before = everything(&world).await;
-    for _ in 0..2 {
-        let (plan, said) = plan(&world).await;
-        assert_eq!(
-            plan.report.outcome,
-            RunOutcome::Applied,
-            "{:?}",
-            plan.report.error
-        );
-        assert_eq!((plan.report.updated, plan.report.removed), (1, 1));
-        assert_eq!(said.changes.keys().copied().collect::<Vec<_>>(), users[..2]);
-    }
-    assert_eq!(everything(&world).await, before);
-    let report = world.pass().await;
-    assert_eq!((report.updated, report.removed), (1, 1));
 }
 
 #[tokio::test]
