@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::super::Out;
 use crate::{
-    compare::{Change, ChangeKind, Values, shorten},
+    compare::{Change, ChangeKind, ChangeSet, Values, shorten},
     config,
     model::{Field, Json, JsonObject, ManagedUser, Reject, RunOutcome, UserId},
     store::Candidate,
@@ -40,7 +40,7 @@ impl TextLines {
     ) -> anyhow::Result<()> {
         match planned {
             Planned::Batch(set) => {
-                for change in set.changes() {
+                for change in in_order(set) {
                     self.change(client, change, out)?;
                 }
                 for reject in &set.bookkeeping.record_rejects {
@@ -166,6 +166,13 @@ impl TextLines {
     }
 }
 
+/// By user, so that the same plan reads the same: answers come in any order.
+fn in_order(set: &ChangeSet) -> Vec<&Change> {
+    let mut changes: Vec<_> = set.changes().collect();
+    changes.sort_by_key(|change| change.user_id());
+    changes
+}
+
 fn style_of(kind: ChangeKind) -> Style {
     let colour = match kind {
         ChangeKind::Insert => AnsiColor::Green,
@@ -225,7 +232,7 @@ impl JsonLines {
         out: &mut Out,
     ) -> anyhow::Result<()> {
         match planned {
-            Planned::Batch(set) => set.changes().try_for_each(|change| {
+            Planned::Batch(set) => in_order(set).into_iter().try_for_each(|change| {
                 let after = || {
                     Field::ALL
                         .into_iter()
