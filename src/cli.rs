@@ -6,6 +6,7 @@ pub mod completions;
 pub mod config;
 pub mod demo;
 pub mod exit;
+pub mod forget;
 pub mod history;
 pub mod init;
 pub mod migrate;
@@ -82,6 +83,8 @@ enum Command {
     Approve(approve::ApproveArgs),
     /// Show every change of one user
     History(history::HistoryArgs),
+    /// Erase all that the mirror holds of one user, for good
+    Forget(forget::ForgetArgs),
     /// Bring the database's tables up to this version
     Migrate,
     /// Print the effective configuration, secrets masked
@@ -113,6 +116,7 @@ impl Cli {
             Command::Status => status::run(self.load(environment)?, &mut out).await,
             Command::Approve(args) => approve::run(args, self.load(environment)?, &mut out).await,
             Command::History(args) => history::run(args, self.load(environment)?, &mut out).await,
+            Command::Forget(args) => forget::run(args, self.load(environment)?, &mut out).await,
             Command::Migrate => migrate::run(self.load(environment)?, &mut out).await,
             Command::Config => {
                 let config = self.load(environment)?;

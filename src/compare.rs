@@ -1,10 +1,12 @@
 //! What differs between Cal.com and the mirror. Pure: values in, values out.
 
 mod change;
+mod fields;
 
 use std::collections::HashMap;
 
 pub use change::{Change, ChangeKind, FieldChange, Values, shorten};
+pub use fields::{AnnouncedFields, NewField};
 
 use crate::model::{ClientId, Field, FieldFault, ManagedUser, Observation, Reject, UserId};
 
@@ -24,6 +26,8 @@ pub struct Known {
     pub mirrored: Option<Mirrored>,
     /// The user is on record as missing.
     pub missing: bool,
+    /// An operator had the user erased: nothing of it is written any more.
+    pub forgotten: bool,
     pub reject: Option<RecordedReject>,
 }
 
@@ -52,6 +56,8 @@ pub struct ChangeSet {
     pub missing: usize,
     /// Every user whose record cannot be mirrored, new or not.
     pub rejected: usize,
+    /// Observed, and left out as forgotten.
+    pub forgotten: usize,
     pub bookkeeping: Bookkeeping,
 }
 
@@ -62,7 +68,7 @@ pub struct Removal {
     pub version: i32,
 }
 
-/// Rows of `missing_users` and `rejects` that a change set calls for.
+/// Rows of `missing_users`, `rejects` and `extra_fields` that a change set calls for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Bookkeeping {
     /// Live users that were observed gone: one more confirmation each, if the pass comes to its end.
@@ -75,6 +81,8 @@ pub struct Bookkeeping {
     pub record_rejects: Vec<Reject>,
     /// Users on record as rejected whose record can be read again, or who are gone.
     pub clear_rejects: Vec<UserId>,
+    /// To be announced. Empty in what [`diff`] returns, which does not know what was: see [`AnnouncedFields::new_in`].
+    pub new_fields: Vec<NewField>,
 }
 
 impl ChangeSet {
@@ -97,13 +105,17 @@ impl ChangeSet {
 /// Compares what Cal.com said of a client's users with what the database knows of them.
 ///
 /// Each user must be observed at most once. A user whose row belongs to another client is a reject: passes never touch
-/// another client's rows.
+/// another client's rows. A forgotten user is left out.
 pub fn diff(client: &ClientId, observed: Vec<Observation>, known: &HashMap<UserId, Known>) -> ChangeSet {
     let nothing = Known::default();
     let mut set = ChangeSet::default();
     for observation in observed {
         let id = observation.user_id();
         let known = known.get(&id).unwrap_or(&nothing);
+        if known.forgotten {
+            set.forgotten += 1;
+            continue;
+        }
         let observation = refuse_foreign(client, observation, known.mirrored.as_ref());
         if known.missing && !matches!(observation, Observation::Gone(_)) {
             set.bookkeeping.sighted.push(id);

@@ -5,6 +5,8 @@
 
 mod bookkeeping;
 mod error;
+mod fields;
+mod forget;
 mod held;
 mod history;
 mod migrate;
@@ -23,11 +25,13 @@ use sqlx::{
 };
 
 pub use error::Error;
+pub use fields::ExtraField;
+pub use forget::Forgotten;
 pub use held::HeldBy;
 pub use history::HistoryEntry;
 pub use removals::Candidate;
 pub use runs::{BeginRun, Begun, Finish, Run, RunCounts, RunRecord, Trigger};
-pub use status::{ClientStatus, RejectStatus};
+pub use status::{ClientStatus, HeldStatus, RejectStatus, WatchStatus};
 
 use self::tx::Tx;
 

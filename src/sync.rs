@@ -2,6 +2,7 @@
 
 mod apply;
 mod approve;
+mod beforehand;
 mod begin;
 mod fetch;
 mod finish;
@@ -18,7 +19,8 @@ use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use apply::Hand;
-pub(crate) use apply::bounded;
+pub(crate) use apply::{bounded, with_retries};
+use beforehand::Beforehand;
 pub use plan::{Fate, Plan, Planned};
 pub use report::{Failure, Lines, Report};
 
@@ -119,6 +121,14 @@ impl<S: Source> Pass<'_, S> {
         hand: &mut Hand<'_, '_>,
         cancel: &CancellationToken,
     ) -> (Course, Result<(), crate::store::Error>) {
+        let before = match hand {
+            Hand::Looking(looking) if !looking.tables => Ok(Beforehand::without_tables(self)),
+            _ => Beforehand::of(self).await,
+        };
+        let before = match before {
+            Ok(before) => before,
+            Err(error) => return (Course::default(), Err(error)),
+        };
         let (sender, receiver) = mpsc::channel(CHANNEL);
         let observed = AtomicU64::new(0);
         let told = |count: u64| {
@@ -129,15 +139,8 @@ impl<S: Source> Pass<'_, S> {
         };
         // The writer's failure ends the fetching: it drops its half of the channel.
         let (mut course, (tally, written)) = tokio::join!(
-            fetch::fetch(
-                self.source,
-                &self.client.users,
-                self.concurrency,
-                cancel,
-                sender,
-                told
-            ),
-            apply::take_batches(self, hand, receiver),
+            fetch::fetch(self.source, &before.users, self.concurrency, cancel, sender, told),
+            apply::take_batches(self, hand, receiver, before.announced),
         );
         course.present = tally.present;
         course.observed = tally.observed;

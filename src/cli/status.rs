@@ -1,122 +1,97 @@
-//! `calmirror status`: how fresh the mirror is.
+//! `calmirror status`: how fresh the mirror is, what waits, and what is no longer asked for.
 
-use serde_json::json;
+mod text;
 
-use super::{
-    Out, Output,
-    exit::Exit,
-    mirror::Database,
-    table::{ago, aligned},
-};
+use std::collections::HashMap;
+
+use serde::Serialize;
+
+use super::{Out, Output, exit::Exit, mirror::Database};
 use crate::{
-    config::Config,
-    store::{ClientStatus, RejectStatus, Store},
+    config::{self, Config},
+    store::{ClientStatus, Error, ExtraField, HeldStatus, RejectStatus, Store, WatchStatus},
 };
 
 /// A screen's worth; the table `rejects` has them all.
 const MAX_REJECTS: u32 = 20;
 
+/// Users that are named where there may be any number of them.
+const MAX_NAMED: u32 = 20;
+
+/// As `--output json` prints it.
+#[derive(Debug, Serialize)]
+struct Status {
+    clients: Vec<Client>,
+    /// Clients that are configured and never had a pass, by name: as much a part of the answer.
+    never_passed: Vec<String>,
+    /// The newest, at most [`MAX_REJECTS`].
+    rejects: Vec<RejectStatus>,
+    extra_fields: Vec<ExtraField>,
+}
+
+#[derive(Debug, Serialize)]
+struct Client {
+    #[serde(flatten)]
+    status: ClientStatus,
+    /// Whether the configuration still has it.
+    configured: bool,
+    /// None for a client that is not configured: nobody is watched there.
+    #[serde(flatten)]
+    watch: Option<WatchStatus>,
+    held: Option<HeldStatus>,
+}
+
 pub(super) async fn run(config: Config, out: &mut Out) -> anyhow::Result<Exit> {
     let database = Database::open(&config.database).await?;
-    let result = read(&database.store).await;
+    let result = read(&database.store, &config.clients).await;
     let psql = database.psql_command();
     database.close().await;
-    let (clients, rejects) = result?;
-    // A client that is configured but never had a pass is as much a part of the answer.
-    let waiting: Vec<&str> = config
-        .clients
-        .iter()
-        .filter(|client| {
-            clients
-                .iter()
-                .all(|status| status.client_id != client.id.as_str())
-        })
-        .map(|client| client.name.as_str())
-        .collect();
+    let status = result?;
     match out.format {
-        Output::Json => {
-            out.json(&json!({ "clients": clients, "never_passed": waiting, "rejects": rejects }))?;
-        }
-        Output::Text => print(&clients, &waiting, &rejects, psql, out)?,
+        Output::Json => out.json(&status)?,
+        Output::Text => text::print(&status, psql, out)?,
     }
     Ok(Exit::Success)
 }
 
-async fn read(store: &Store) -> Result<(Vec<ClientStatus>, Vec<RejectStatus>), crate::store::Error> {
+async fn read(store: &Store, configured: &[config::Client]) -> Result<Status, Error> {
     store.pending_migrations().await?;
-    Ok((store.status().await?, store.rejects(MAX_REJECTS).await?))
-}
-
-fn print(
-    clients: &[ClientStatus],
-    waiting: &[&str],
-    rejects: &[RejectStatus],
-    psql: Option<String>,
-    out: &mut Out,
-) -> anyhow::Result<()> {
-    let headings = [
-        "client",
-        "mirror",
-        "lag",
-        "live",
-        "removed",
-        "missing",
-        "rejects",
-        "last pass",
-        "run",
-    ];
-    let name = |client: &ClientStatus| {
-        let alike = clients
+    let statuses = store.status().await?;
+    let never_passed = configured
+        .iter()
+        .filter(|client| {
+            statuses
+                .iter()
+                .all(|status| status.client_id != client.id.as_str())
+        })
+        .map(|client| client.name.clone())
+        .collect();
+    let mut held: HashMap<String, HeldStatus> = store
+        .held_status(MAX_NAMED)
+        .await?
+        .into_iter()
+        .map(|held| (held.client_id.clone(), held))
+        .collect();
+    let mut clients = Vec::with_capacity(statuses.len());
+    for status in statuses {
+        let client = configured
             .iter()
-            .filter(|other| other.client == client.client)
-            .count();
-        // A client whose id was mistyped once has left a row of the same name.
-        if alike > 1 {
-            format!("{} ({})", client.client, client.client_id)
-        } else {
-            client.client.clone()
-        }
-    };
-    let rows = clients.iter().map(|client| {
-        [
-            name(client),
-            client.verdict.clone(),
-            client.lag_s.map_or_else(|| "-".to_owned(), ago),
-            client.live_users.to_string(),
-            client.removed_users.to_string(),
-            client.missing_users.to_string(),
-            client.rejects.to_string(),
-            client
-                .last_outcome
-                .clone()
-                .unwrap_or_else(|| "running".to_owned()),
-            client.last_run_id.to_string(),
-        ]
-    });
-    let never = waiting.iter().map(|name| {
-        let mut row = [""; 9].map(str::to_owned);
-        row[0] = (*name).to_owned();
-        row[1] = "never".to_owned();
-        row[2] = "-".to_owned();
-        row
-    });
-    out.line(aligned(headings, rows.chain(never)))?;
-    for client in clients {
-        if let Some(error) = &client.last_error {
-            out.line(format_args!("\n{}: {error}", name(client)))?;
-        }
+            .find(|client| client.id.as_str() == status.client_id);
+        let watch = match client {
+            Some(client) => Some(store.watch_status(&client.id, &client.users, MAX_NAMED).await?),
+            None => None,
+        };
+        clients.push(Client {
+            configured: client.is_some(),
+            watch,
+            held: held.remove(&status.client_id),
+            status,
+        });
     }
-    if !rejects.is_empty() {
-        out.line("\nrecords that cannot be mirrored:")?;
-        let rows = rejects
-            .iter()
-            .map(|r| [r.client.clone(), r.user_id.to_string(), r.reason.clone()]);
-        out.line(aligned(["client", "user", "reason"], rows))?;
-    }
-    if let Some(psql) = psql {
-        out.line(format_args!(
-            "\nwhile calmirror runs, the database is open to: {psql}"
-        ))?;
-    }
-    Ok(())
+    Ok(Status {
+        clients,
+        never_passed,
+        rejects: store.rejects(MAX_REJECTS).await?,
+        extra_fields: store.extra_fields().await?,
+    })
 }

@@ -23,6 +23,30 @@ pub(super) fn aligned<const N: usize>(
     table.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
 }
 
+/// Breaks a line between words, so that it fits a terminal; what follows its first part is indented by `indent`.
+pub(super) fn wrapped(indent: &str, line: &str) -> String {
+    const COLUMNS: usize = 96;
+    let text = line.trim_start();
+    let mut wrapped = line[..line.len() - text.len()].to_owned();
+    let mut column = wrapped.chars().count();
+    let mut at_start = true;
+    for word in text.split(' ') {
+        let width = word.chars().count();
+        if !at_start && column + 1 + width > COLUMNS {
+            wrapped.push('\n');
+            wrapped.push_str(indent);
+            column = indent.chars().count();
+        } else if !at_start {
+            wrapped.push(' ');
+            column += 1;
+        }
+        wrapped.push_str(word);
+        column += width;
+        at_start = false;
+    }
+    wrapped
+}
+
 /// A duration as people say it: the two largest units.
 pub(super) fn ago(seconds: f64) -> String {
     #[expect(
@@ -58,6 +82,25 @@ mod tests {
         acme    10
         b
         ");
+    }
+
+    #[test]
+    fn long_lines_are_broken_between_words() {
+        let line = format!("acme: {}", "1234567 ".repeat(30).trim_end());
+        let broken = wrapped("    ", &line);
+        assert!(broken.lines().count() > 2, "{broken}");
+        assert!(broken.lines().all(|line| line.chars().count() <= 96), "{broken}");
+        assert!(
+            broken.lines().skip(1).all(|line| line.starts_with("    1")),
+            "{broken}"
+        );
+        assert_eq!(
+            broken.split_whitespace().collect::<Vec<_>>(),
+            line.split_whitespace().collect::<Vec<_>>()
+        );
+        assert_eq!(wrapped("    ", "  short"), "  short");
+        let word = "x".repeat(200);
+        assert_eq!(wrapped("", &word), word);
     }
 
     #[test]

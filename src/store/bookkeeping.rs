@@ -1,9 +1,9 @@
-//! What a batch says of users that are missing or cannot be mirrored.
+//! What a batch says of users that are missing or cannot be mirrored, and of fields that are new.
 
-use super::{Error, Run, tx::Tx};
+use super::{Error, Run, fields, tx::Tx};
 use crate::{compare::Bookkeeping, model::UserId};
 
-/// Writes candidates for removal and rejects, and deletes those that are over.
+/// Writes candidates for removal, rejects and new fields, and deletes those that are over.
 pub(super) async fn write(tx: &mut Tx, run: &Run, bookkeeping: &Bookkeeping) -> Result<(), Error> {
     let Bookkeeping {
         confirm_missing,
@@ -11,6 +11,7 @@ pub(super) async fn write(tx: &mut Tx, run: &Run, bookkeeping: &Bookkeeping) -> 
         sighted,
         record_rejects,
         clear_rejects,
+        new_fields,
     } = bookkeeping;
     let missing = ids(confirm_missing.iter().chain(record_missing));
     if !missing.is_empty() {
@@ -61,7 +62,7 @@ pub(super) async fn write(tx: &mut Tx, run: &Run, bookkeeping: &Bookkeeping) -> 
         .execute(&mut *tx)
         .await?;
     }
-    Ok(())
+    fields::write(tx, run, new_fields).await
 }
 
 async fn delete_rows(tx: &mut Tx, run: &Run, sighted: &[UserId], readable: &[UserId]) -> Result<(), Error> {

@@ -11,14 +11,14 @@ use crate::model::{JsonObject, UserId};
 #[derive(Clone, Debug, Serialize)]
 pub struct HistoryEntry {
     pub version: i32,
-    /// `insert`, `update`, `removal` or `restore`.
+    /// `insert`, `update`, `removal`, `restore` or `repair`.
     pub kind: String,
     pub observed_at: DateTime<Utc>,
     pub run_id: i64,
     pub client_id: String,
     /// Column name to `{"old": …, "new": …}`.
     pub changed: JsonObject,
-    /// The user's fields as they became.
+    /// The user's fields as they became. A field that was unknown then and has a column now stands there.
     pub after: JsonObject,
 }
 
@@ -34,7 +34,8 @@ impl Store {
             r#"
             select
                 version, kind, observed_at, run_id, client_id,
-                changed as "changed: Jsonb<JsonObject>", after as "after: Jsonb<JsonObject>"
+                changed as "changed: Jsonb<JsonObject>",
+                managed_user_promoted(after) as "after!: Jsonb<JsonObject>"
             from managed_user_changes
             where user_id = $1
             order by version

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Error, Run, Store, held, users::count_changes};
+use super::{Error, Run, Store, forget, held, users::count_changes};
 use crate::{
     compare::{ChangeSet, Removal},
     model::{ClientId, UserId},
@@ -208,6 +208,7 @@ impl Store {
             .unzip();
         let mut tx = self.begin().await?;
         run.check_fence(&mut tx).await?;
+        forget::check(&mut tx, set).await?;
         let written = sqlx::query_scalar!(
             r#"
             with incoming as (

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::{Error, Store};
-use crate::model::ClientId;
+use crate::model::{ClientId, UserId};
 
 /// One client as the database has it. Serialized as `status --output json` prints it.
 #[derive(Clone, Debug, Serialize)]
@@ -26,7 +26,44 @@ pub struct ClientStatus {
     pub last_outcome: Option<String>,
     pub last_started_at: Option<DateTime<Utc>>,
     pub last_finished_at: Option<DateTime<Utc>>,
+    /// When that pass last showed that it is alive.
+    pub last_heartbeat_at: Option<DateTime<Utc>>,
+    /// Time since the start of that pass, by the database's clock.
+    pub last_started_s: Option<f64>,
     pub last_error: Option<String>,
+}
+
+/// What the tables say of the users that a client's configuration lists, and of those that it does not.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct WatchStatus {
+    /// Live users of the client that are not listed.
+    pub unwatched_users: i64,
+    /// The first of them.
+    pub unwatched: Vec<i64>,
+    /// Listed users that were forgotten.
+    pub forgotten_users: i64,
+    /// The first of them.
+    pub forgotten: Vec<i64>,
+}
+
+/// Removals that wait for an operator.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HeldStatus {
+    #[serde(skip)]
+    pub client_id: String,
+    pub set_hash: String,
+    /// How many users the set would remove.
+    pub users: i64,
+    /// Of how many live ones.
+    pub live: i64,
+    /// `limit`, `everyone` or `no_control`.
+    pub reason: String,
+    /// The newest pass that held exactly this set: what `calmirror approve` takes.
+    pub run_id: i64,
+    pub first_run_id: i64,
+    pub held_since: DateTime<Utc>,
+    /// The first of the users.
+    pub first_users: Vec<i64>,
 }
 
 /// A user whose record could not be mirrored.
@@ -64,6 +101,8 @@ impl Store {
                 l.outcome as "last_outcome?",
                 l.started_at as "last_started_at?",
                 l.finished_at as "last_finished_at?",
+                l.heartbeat_at as "last_heartbeat_at?",
+                extract(epoch from now() - l.started_at)::double precision as last_started_s,
                 l.error as "last_error?"
             from managed_users_freshness as f
             join sync_state as s on s.client_id = f.client_id
@@ -89,6 +128,79 @@ impl Store {
         .await?;
         tx.rollback().await?;
         Ok(clients)
+    }
+
+    /// The users of a client beside those that the configuration lists, at most `limit` of each kind by name.
+    ///
+    /// # Errors
+    ///
+    /// What Postgres says.
+    pub async fn watch_status(
+        &self,
+        client: &ClientId,
+        listed: &[UserId],
+        limit: u32,
+    ) -> Result<WatchStatus, Error> {
+        let listed: Vec<i64> = listed.iter().map(|id| id.0).collect();
+        let mut tx = self.begin().await?;
+        let status = sqlx::query_as!(
+            WatchStatus,
+            r#"
+            with listed as (
+                select distinct id from unnest($2::bigint[]) as listed (id)
+            ),
+            -- Joins, which are hashed: either side may have 100,000 users.
+            unwatched as (
+                select u.id
+                from managed_users as u
+                where u.client_id = $1 and u.removed_at is null
+                    and not exists (select from listed where listed.id = u.id)
+            ),
+            forgotten as (
+                select f.user_id as id from forgotten_users as f join listed on listed.id = f.user_id
+            )
+            select
+                (select count(*) from unwatched) as "unwatched_users!",
+                array(select id from unwatched order by id limit $3) as "unwatched!",
+                (select count(*) from forgotten) as "forgotten_users!",
+                array(select id from forgotten order by id limit $3) as "forgotten!"
+            "#,
+            client.as_str(),
+            &listed,
+            i64::from(limit),
+        )
+        .fetch_one(&mut tx)
+        .await?;
+        tx.rollback().await?;
+        Ok(status)
+    }
+
+    /// The held set of each client that has one, with at most `limit` of its users.
+    ///
+    /// # Errors
+    ///
+    /// What Postgres says.
+    pub async fn held_status(&self, limit: u32) -> Result<Vec<HeldStatus>, Error> {
+        let mut tx = self.begin().await?;
+        let held = sqlx::query_as!(
+            HeldStatus,
+            r#"
+            select
+                h.client_id, h.set_hash, h.users, h.live, h.reason, h.last_run_id as run_id, h.first_run_id,
+                h.held_since,
+                array(
+                    select r.user_id from held_removals as r
+                    where r.client_id = h.client_id order by r.user_id limit $1
+                ) as "first_users!"
+            from held_sets as h
+            order by h.client_id
+            "#,
+            i64::from(limit),
+        )
+        .fetch_all(&mut tx)
+        .await?;
+        tx.rollback().await?;
+        Ok(held)
     }
 
     /// The base address that a client was mirrored from; none for a client without a pass, or a database without tables.

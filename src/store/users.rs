@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use sqlx::types::Json as Jsonb;
 
-use super::{Error, Run, Store, bookkeeping, tx::Tx};
+use super::{Error, Run, Store, bookkeeping, forget, tx::Tx};
 use crate::{
     compare::{Change, ChangeSet, Known, Mirrored, RecordedReject},
     model::{ClientId, JsonObject, ManagedUser, UserId},
@@ -52,13 +52,16 @@ impl Store {
                 u.version as "version?",
                 u.removed_at is not null as "removed!",
                 m.user_id is not null as "missing!",
+                f.user_id is not null as "forgotten!",
                 r.reason as "reject_reason?",
                 r.record as "reject_record?"
             from unnest($1::bigint[]) as wanted (id)
             left join managed_users as u on u.id = wanted.id
             left join missing_users as m on m.client_id = $2 and m.user_id = wanted.id
             left join rejects as r on r.client_id = $2 and r.user_id = wanted.id
+            left join forgotten_users as f on f.user_id = wanted.id
             where u.id is not null or m.user_id is not null or r.user_id is not null
+                or f.user_id is not null
             "#,
             &ids,
             client.as_str(),
@@ -100,6 +103,7 @@ impl Store {
                 Known {
                     mirrored,
                     missing: row.missing,
+                    forgotten: row.forgotten,
                     reject,
                 },
             )
@@ -111,11 +115,12 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`Error::Fenced`] when a later pass has begun, [`Error::Conflict`] when a row is not as it was compared; nothing is
-    /// written then. When the connection breaks, the set may or may not have been written: compare again.
+    /// [`Error::Fenced`] when a later pass has begun, [`Error::Conflict`] when a row is not as it was compared or a
+    /// user was forgotten since; nothing is written then. When the connection breaks, the set may or may not have been written: compare again.
     pub async fn apply(&self, run: &Run, set: &ChangeSet) -> Result<(), Error> {
         let mut tx = self.begin().await?;
         run.check_fence(&mut tx).await?;
+        forget::check(&mut tx, set).await?;
         let changes: Vec<&Change> = set.changes().collect();
         if !changes.is_empty() {
             write_changes(&mut tx, run, &changes).await?;

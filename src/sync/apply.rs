@@ -7,7 +7,7 @@ use tokio::{sync::mpsc, time::Instant};
 use super::{BATCH, Pass, plan::Looking, report};
 use crate::{
     calcom::Source,
-    compare::{self, Change, ChangeSet, Known},
+    compare::{self, AnnouncedFields, Change, ChangeSet, Known},
     model::{Observation, UserId},
     store::{Error, Run},
 };
@@ -84,7 +84,7 @@ impl Retries {
 }
 
 /// Calls the database until it answers, as long as another try may help.
-pub(super) async fn with_retries<T, F>(mut call: impl FnMut() -> F) -> Result<T, Error>
+pub(crate) async fn with_retries<T, F>(mut call: impl FnMut() -> F) -> Result<T, Error>
 where
     F: Future<Output = Result<T, Error>>,
 {
@@ -111,11 +111,12 @@ pub(super) async fn take_batches<S: Source>(
     pass: &Pass<'_, S>,
     hand: &mut Hand<'_, '_>,
     mut observations: mpsc::Receiver<Observation>,
+    mut announced: AnnouncedFields,
 ) -> (Tally, Result<(), Error>) {
     let mut tally = Tally::default();
     let mut batch = Vec::with_capacity(BATCH);
     while fill(&mut batch, &mut observations).await {
-        if let Err(error) = take_batch(pass, hand, &mut tally, &batch).await {
+        if let Err(error) = take_batch(pass, hand, &mut tally, &mut announced, &batch).await {
             return (tally, Err(error));
         }
         batch.clear();
@@ -148,6 +149,7 @@ async fn take_batch<S: Source>(
     pass: &Pass<'_, S>,
     hand: &mut Hand<'_, '_>,
     tally: &mut Tally,
+    announced: &mut AnnouncedFields,
     batch: &[Observation],
 ) -> Result<(), Error> {
     let ids: Vec<UserId> = batch.iter().map(Observation::user_id).collect();
@@ -165,24 +167,31 @@ async fn take_batch<S: Source>(
                 continue;
             }
         };
-        let set = compare::diff(&pass.client.id, batch.to_vec(), &known);
+        let mut set = compare::diff(&pass.client.id, batch.to_vec(), &known);
+        set.bookkeeping.new_fields = announced.new_in(batch);
         if let Some(attempted) = &attempted {
             log_what_was_written(pass, attempted, &set);
         }
         let Some(run) = run.filter(|_| !set.writes_nothing()) else {
             break set;
         };
-        match bounded(pass.store.apply(run, &set)).await {
+        let error = match bounded(pass.store.apply(run, &set)).await {
             Ok(()) => break set,
-            Err(error) => retries.wait(error).await?,
-        }
-        attempted = Some(set);
+            Err(error) => error,
+        };
+        // Of a conflict it is known that nothing was written.
+        attempted = (error != Error::Conflict).then_some(set);
+        retries.wait(error).await?;
     };
     match hand {
-        Hand::Writing(_) => set.changes().for_each(|change| report::log_change(pass, change)),
+        Hand::Writing(_) => {
+            set.changes().for_each(|change| report::log_change(pass, change));
+            report::log_new_fields(pass, &set.bookkeeping.new_fields);
+        }
         Hand::Looking(looking) => looking.see(&set),
     }
-    tally.observed += batch.len() as u64;
+    announced.announce(&set.bookkeeping.new_fields);
+    tally.observed += (batch.len() - set.forgotten) as u64;
     tally.missing += set.missing as u64;
     tally.rejected += set.rejected as u64;
     tally.present += batch

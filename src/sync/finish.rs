@@ -128,6 +128,10 @@ impl<S: Source> Pass<'_, S> {
                 Ok(held) => return Ok(held),
                 Err(error) => error,
             };
+            if error == store::Error::Conflict {
+                // Nothing was written then.
+                attempted = None;
+            }
             retries.wait(error).await?;
         }
     }

@@ -5,7 +5,7 @@ use tracing::field::display;
 
 use super::Pass;
 use crate::{
-    compare::{Change, ChangeKind, Removal},
+    compare::{Change, ChangeKind, NewField, Removal},
     model::RunOutcome,
     store::RunCounts,
 };
@@ -153,6 +153,18 @@ pub(super) fn log_change<S>(pass: &Pass<'_, S>, change: &Change) {
         change.fields = fields,
         "user changed"
     );
+}
+
+/// The one line of a field that was never seen before.
+pub(super) fn log_new_fields<S>(pass: &Pass<'_, S>, fields: &[NewField]) {
+    for field in fields {
+        tracing::warn!(
+            client.name = %pass.client.name,
+            field.name = %field.name.escape_debug(),
+            field.users = field.users,
+            "Cal.com sends a field that this version of calmirror does not know; it is mirrored in extra"
+        );
+    }
 }
 
 /// The one line of a removed user.

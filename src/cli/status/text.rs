@@ -1,0 +1,243 @@
+//! The status for people.
+
+use std::fmt::Write as _;
+
+use chrono::{DateTime, Utc};
+
+use super::{Client, Status};
+use crate::{
+    cli::{
+        Out,
+        table::{ago, aligned, wrapped},
+    },
+    store::{ClientStatus, ExtraField, HeldStatus, RejectStatus, WatchStatus},
+};
+
+pub(super) fn print(status: &Status, psql: Option<String>, out: &mut Out) -> anyhow::Result<()> {
+    print_table(status, out)?;
+    for client in &status.clients {
+        let name = name(client, &status.clients);
+        for paragraph in paragraphs(client) {
+            out.line(format_args!(
+                "\n{}",
+                wrapped("    ", &format!("{name}: {paragraph}"))
+            ))?;
+        }
+        if let Some(held) = &client.held {
+            print_held(&name, held, out)?;
+        }
+    }
+    print_rejects(status, out)?;
+    print_fields(&status.extra_fields, out)?;
+    if let Some(psql) = psql {
+        out.line(format_args!(
+            "\nwhile calmirror runs, the database is open to: {psql}"
+        ))?;
+    }
+    Ok(())
+}
+
+fn print_table(status: &Status, out: &mut Out) -> anyhow::Result<()> {
+    let headings = [
+        "client",
+        "mirror",
+        "lag",
+        "live",
+        "removed",
+        "missing",
+        "rejects",
+        "last pass",
+        "run",
+    ];
+    let rows = status.clients.iter().map(|client| {
+        let name = name(client, &status.clients);
+        let client = &client.status;
+        [
+            name,
+            client.verdict.clone(),
+            client.lag_s.map_or_else(|| "-".to_owned(), ago),
+            client.live_users.to_string(),
+            client.removed_users.to_string(),
+            client.missing_users.to_string(),
+            client.rejects.to_string(),
+            client
+                .last_outcome
+                .clone()
+                .unwrap_or_else(|| "running".to_owned()),
+            client.last_run_id.to_string(),
+        ]
+    });
+    let never = status.never_passed.iter().map(|name| {
+        let mut row = [""; 9].map(str::to_owned);
+        row[0].clone_from(name);
+        row[1] = "never".to_owned();
+        row[2] = "-".to_owned();
+        row
+    });
+    out.line(aligned(headings, rows.chain(never)))
+}
+
+fn name(client: &Client, all: &[Client]) -> String {
+    let name = &client.status.client;
+    let alike = all.iter().filter(|other| other.status.client == *name).count();
+    // A client whose id was mistyped once has left a row of the same name.
+    if alike > 1 {
+        format!("{name} ({})", client.status.client_id)
+    } else {
+        name.clone()
+    }
+}
+
+/// What is to be said of a client beyond its numbers.
+fn paragraphs(client: &Client) -> Vec<String> {
+    let Client {
+        status,
+        configured,
+        watch,
+        held: _,
+    } = client;
+    let mut paragraphs = Vec::new();
+    paragraphs.extend(running(status));
+    paragraphs.extend(status.last_error.clone());
+    if !configured {
+        let live = status.live_users;
+        paragraphs.push(format!(
+            "not configured, so no pass is made over it and its verdict turns stale by itself; its {live} live users \
+             stay as they are"
+        ));
+    }
+    if let Some(WatchStatus {
+        unwatched_users,
+        unwatched,
+        forgotten_users,
+        forgotten,
+    }) = watch
+    {
+        if *unwatched_users > 0 {
+            let users = listed(unwatched, *unwatched_users);
+            paragraphs.push(format!(
+                "no longer watched, and left as they are ({unwatched_users}): {users}"
+            ));
+        }
+        if *forgotten_users > 0 {
+            let users = listed(forgotten, *forgotten_users);
+            paragraphs.push(format!(
+                "forgotten but still watched: {users}; take them out of the configuration"
+            ));
+        }
+    }
+    paragraphs
+}
+
+fn running(status: &ClientStatus) -> Option<String> {
+    let (None, Some(started)) = (&status.last_outcome, status.last_started_at) else {
+        return None;
+    };
+    let mut text = format!(
+        "run {} is under way since {}",
+        status.last_run_id,
+        instant(started)
+    );
+    if let Some(seconds) = status.last_started_s {
+        write!(text, " ({})", ago(seconds)).ok()?;
+    }
+    if let Some(alive) = status.last_heartbeat_at {
+        write!(text, ", and last showed that it is alive at {}", instant(alive)).ok()?;
+    }
+    Some(text)
+}
+
+fn print_held(name: &str, held: &HeldStatus, out: &mut Out) -> anyhow::Result<()> {
+    let why = match held.reason.as_str() {
+        "limit" => "more than a pass may remove",
+        "everyone" => "all of them",
+        "no_control" => "no other user of the client answered",
+        other => other,
+    };
+    let text = format!(
+        "{name}: {} of {} live users would be removed ({why}); held since {}: {}",
+        held.users,
+        held.live,
+        instant(held.held_since),
+        listed(&held.first_users, held.users)
+    );
+    out.line(format_args!("\n{}", wrapped("    ", &text)))?;
+    // On a line of its own, to be copied.
+    out.line("    look into Cal.com; if they are really gone:")?;
+    out.line(format_args!("    calmirror approve {}", held.run_id))
+}
+
+fn print_rejects(status: &Status, out: &mut Out) -> anyhow::Result<()> {
+    if status.rejects.is_empty() {
+        return Ok(());
+    }
+    out.line("\nrecords that cannot be mirrored:")?;
+    let rows = status.rejects.iter().map(|reject| {
+        [
+            reject.client.clone(),
+            reject.user_id.to_string(),
+            instant(reject.first_seen_at),
+            fields_at_fault(reject),
+        ]
+    });
+    let table = aligned(["client", "user", "since", "at fault"], rows);
+    let mut lines = table.lines();
+    if let Some(headings) = lines.next() {
+        out.line(headings)?;
+    }
+    for (line, reject) in lines.zip(&status.rejects) {
+        out.line(line)?;
+        out.line(wrapped("    ", &format!("    {}", reject.reason)))?;
+    }
+    let all: i64 = status.clients.iter().map(|client| client.status.rejects).sum();
+    let more = all.saturating_sub(status.rejects.len() as i64);
+    if more > 0 {
+        out.line(format_args!("and {more} more, in the table rejects"))?;
+    }
+    Ok(())
+}
+
+/// The reason names them all.
+fn fields_at_fault(reject: &RejectStatus) -> String {
+    const SHOWN: usize = 4;
+    match reject.fields.as_slice() {
+        [] => "the record as a whole".to_owned(),
+        fields if fields.len() > SHOWN => {
+            format!("{} and {} more", fields[..SHOWN].join(", "), fields.len() - SHOWN)
+        }
+        fields => fields.join(", "),
+    }
+}
+
+fn print_fields(fields: &[ExtraField], out: &mut Out) -> anyhow::Result<()> {
+    if fields.is_empty() {
+        return Ok(());
+    }
+    out.line("\nfields that this version does not know, mirrored in extra:")?;
+    for field in fields {
+        out.line(wrapped(
+            "        ",
+            &format!(
+                "    {} (since {}, run {})",
+                field.field.escape_debug(),
+                instant(field.first_seen_at),
+                field.run_id
+            ),
+        ))?;
+    }
+    Ok(())
+}
+
+/// Some ids of so many.
+fn listed(first: &[i64], all: i64) -> String {
+    let ids: Vec<String> = first.iter().map(i64::to_string).collect();
+    let ids = ids.join(", ");
+    match all.saturating_sub(first.len() as i64) {
+        ..=0 => ids,
+        more => format!("{ids}, and {more} more"),
+    }
+}
+
+fn instant(time: DateTime<Utc>) -> String {
+    time.format("%Y-%m-%d %H:%M:%SZ").to_string()
+}
