@@ -5,10 +5,13 @@ mod check;
 mod daemon;
 mod demo;
 mod exit;
+mod fields;
+mod forget;
 mod init;
 mod looking;
 mod plan;
 mod processes;
+mod status;
 mod sync;
 
 use std::fmt::Write as _;

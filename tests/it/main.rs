@@ -4,6 +4,8 @@ mod calcom;
 mod cli;
 mod docs;
 mod embedded;
+mod fields;
+mod forget;
 mod packaging;
 mod queries;
 mod schema;

@@ -1,0 +1,263 @@
+//! What `calmirror status` says beside the numbers.
+
+use serde_json::json;
+use sqlx::PgPool;
+
+use super::{Setup, cells};
+use crate::support::program::Ended;
+
+/// As wide as terminals are, for what is no single word.
+#[track_caller]
+fn assert_fits(ended: &Ended) {
+    for line in ended.stdout.lines() {
+        assert!(
+            line.chars().count() <= 100,
+            "{} columns: {line}",
+            line.chars().count()
+        );
+    }
+}
+
+async fn execute(pool: &PgPool, statement: &'static str) {
+    sqlx::raw_sql(statement)
+        .execute(pool)
+        .await
+        .unwrap_or_else(|error| panic!("{statement}: {error}"));
+}
+
+#[tokio::test]
+async fn users_that_are_no_longer_watched_are_counted_and_left_as_they_are() {
+    let mut setup = Setup::new(2, 30).await;
+    setup.run(&["sync"]).await.expect(0);
+    let text = setup.run(&["status"]).await.expect(0);
+    assert!(!text.stdout.contains("watched"), "{text}");
+    let all = setup.clients[0].users.clone();
+    setup.clients[0].users.truncate(7);
+    setup.configure("");
+    setup.run(&["sync"]).await.expect(0);
+    assert_eq!(
+        setup
+            .value::<i64>("select count(*) from managed_users_live")
+            .await,
+        60,
+        "a pass leaves them as they are"
+    );
+    let text = setup.run(&["status"]).await.expect(0);
+    assert_fits(&text);
+    let first: Vec<String> = all[7..27].iter().map(i64::to_string).collect();
+    let said = format!(
+        "{}: no longer watched, and left as they are (23): {}, and 3 more",
+        setup.clients[0].name,
+        first.join(", ")
+    );
+    let words: Vec<_> = text.stdout.split_whitespace().collect();
+    assert!(words.join(" ").contains(&said), "{text}");
+    let status = setup.run(&["--output", "json", "status"]).await.expect(0).json();
+    let client = &status[0]["clients"][0];
+    assert_eq!(client["unwatched_users"], 23);
+    assert_eq!(client["unwatched"], json!(all[7..27]));
+    assert_eq!(client["configured"], true);
+    assert_eq!(status[0]["clients"][1]["unwatched_users"], 0);
+}
+
+#[tokio::test]
+async fn a_hundred_thousand_watched_users_are_compared_with_the_mirror() {
+    let mut setup = Setup::new(1, 3).await;
+    setup.run(&["sync"]).await.expect(0);
+    let client = setup.clients[0].id.clone();
+    // Twice as many in the mirror, of which the file lists every other.
+    sqlx::query(
+        "insert into managed_users (id, client_id, email, time_zone, week_start, created_date, version, first_seen_at,
+             changed_at)
+         select n, $1, 'x', 'UTC', 'Sunday', now(), 1, now(), now() from generate_series(1000001, 1200000) as n",
+    )
+    .bind(&client)
+    .execute(&setup.pool().await)
+    .await
+    .expect("rows can be made");
+    let listed: String = (1_000_001..1_200_000)
+        .step_by(2)
+        .map(|id| format!("{id}\n"))
+        .collect();
+    setup.workplace.write("users.txt", &listed);
+    setup.clients[0].users.clear();
+    setup.configure("");
+    let config = std::fs::read_to_string(setup.workplace.path().join("config.toml")).expect("it is there");
+    setup.workplace.write(
+        "config.toml",
+        &config.replace("users = []", "users_file = \"users.txt\""),
+    );
+    let status = setup.run(&["--output", "json", "status"]).await.expect(0).json();
+    let client = &status[0]["clients"][0];
+    assert_eq!(client["live_users"], 200_003);
+    assert_eq!(client["unwatched_users"], 100_003);
+    assert_eq!(client["unwatched"].as_array().map(Vec::len), Some(20));
+}
+
+#[tokio::test]
+async fn a_client_that_is_not_configured_says_so_and_why_it_turns_stale() {
+    let mut setup = Setup::new(2, 3).await;
+    setup.run(&["sync"]).await.expect(0);
+    let gone = setup.clients.remove(1);
+    setup.configure("");
+    let text = setup.run(&["status"]).await.expect(0);
+    assert_fits(&text);
+    let words: Vec<_> = text.stdout.split_whitespace().collect();
+    let said = format!(
+        "{}: not configured, so no pass is made over it and its verdict turns stale by itself; its 3 live users stay as \
+         they are",
+        gone.name
+    );
+    assert!(words.join(" ").contains(&said), "{text}");
+    assert_eq!(text.stdout.matches("not configured").count(), 1, "{text}");
+    let status = setup.run(&["--output", "json", "status"]).await.expect(0).json();
+    assert_eq!(status[0]["clients"][0]["configured"], true);
+    let client = &status[0]["clients"][1];
+    assert_eq!(
+        (&client["client"], &client["configured"]),
+        (&json!(gone.name), &json!(false))
+    );
+    assert!(client.get("unwatched_users").is_none(), "{client}");
+}
+
+#[tokio::test]
+async fn a_held_set_is_shown_with_the_command_that_lets_it_through() {
+    let setup = Setup::new(2, 40).await;
+    setup.run(&["sync"]).await.expect(0);
+    let pool = setup.pool().await;
+    sqlx::query("insert into held_sets values ($1, 'abc', 30, 40, 'limit', 7, 12, '2026-03-01T12:00:00Z')")
+        .bind(&setup.clients[0].id)
+        .execute(&pool)
+        .await
+        .expect("a set can be held");
+    sqlx::query("insert into held_removals select $1, id, 2 from unnest($2::bigint[]) as of_set (id)")
+        .bind(&setup.clients[0].id)
+        .bind(&setup.clients[0].users[..30])
+        .execute(&pool)
+        .await
+        .expect("a set can be held");
+    let text = setup.run(&["status"]).await.expect(0);
+    assert_fits(&text);
+    let first: Vec<String> = setup.clients[0].users[..20].iter().map(i64::to_string).collect();
+    let said = format!(
+        "{}: 30 of 40 live users would be removed (more than a pass may remove); held since 2026-03-01 12:00:00Z: {}, \
+         and 10 more",
+        setup.clients[0].name,
+        first.join(", ")
+    );
+    let words: Vec<_> = text.stdout.split_whitespace().collect();
+    assert!(words.join(" ").contains(&said), "{text}");
+    assert!(
+        text.stdout.lines().any(|line| line == "    calmirror approve 12"),
+        "{text}"
+    );
+    let status = setup.run(&["--output", "json", "status"]).await.expect(0).json();
+    assert_eq!(
+        status[0]["clients"][0]["held"],
+        json!({
+            "set_hash": "abc", "users": 30, "live": 40, "reason": "limit", "run_id": 12, "first_run_id": 7,
+            "held_since": "2026-03-01T12:00:00Z", "first_users": setup.clients[0].users[..20],
+        })
+    );
+    assert!(status[0]["clients"][1]["held"].is_null());
+    for (statement, said) in [
+        ("update held_sets set reason = 'everyone'", "(all of them)"),
+        (
+            "update held_sets set reason = 'no_control'",
+            "(no other user of the client answered)",
+        ),
+    ] {
+        execute(&pool, statement).await;
+        let text = setup.run(&["status"]).await.expect(0);
+        let words: Vec<_> = text.stdout.split_whitespace().collect();
+        assert!(words.join(" ").contains(said), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_pass_under_way_is_shown_with_its_start() {
+    let setup = Setup::new(1, 3).await;
+    setup.run(&["sync"]).await.expect(0);
+    execute(
+        &setup.pool().await,
+        "update sync_runs set outcome = null, finished_at = null, started_at = '2026-03-01T12:00:00Z',
+             heartbeat_at = '2026-03-01T12:00:07Z'",
+    )
+    .await;
+    let text = setup.run(&["status"]).await.expect(0);
+    assert_fits(&text);
+    assert!(cells(&text.stdout)[1].contains(&"running"), "{text}");
+    let words = text.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        words.contains("run 1 is under way since 2026-03-01 12:00:00Z ("),
+        "{text}"
+    );
+    assert!(
+        words.contains("), and last showed that it is alive at 2026-03-01 12:00:07Z"),
+        "{text}"
+    );
+    let status = setup.run(&["--output", "json", "status"]).await.expect(0).json();
+    assert_eq!(
+        status[0]["clients"][0]["last_heartbeat_at"],
+        "2026-03-01T12:00:07Z"
+    );
+    execute(&setup.pool().await, "update sync_runs set heartbeat_at = null").await;
+    let text = setup.run(&["status"]).await.expect(0);
+    assert!(!text.stdout.contains("alive"), "{text}");
+}
+
+#[tokio::test]
+async fn rejects_are_shown_with_their_reason_and_the_fields_at_fault() {
+    let setup = Setup::new(1, 25).await;
+    let client = &setup.clients[0];
+    for user in &client.users[..23] {
+        setup
+            .simulator
+            .place_raw(
+                &client.id,
+                *user,
+                format!(r#"{{"id":{user},"email":"secret-mail"}}"#),
+            )
+            .expect("the record can be placed");
+    }
+    let whole = client.users[23];
+    setup
+        .simulator
+        .place_raw(&client.id, whole, "{}")
+        .expect("the record can be placed");
+    setup.run(&["sync"]).await.expect(4);
+    sqlx::query(
+        "update rejects set changed_at = now() + interval '1 second', fields = '{}', reason = 'is no record'
+         where user_id = $1",
+    )
+    .bind(whole)
+    .execute(&setup.pool().await)
+    .await
+    .expect("the reject can be changed");
+    let text = setup.run(&["status"]).await.expect(0);
+    assert_fits(&text);
+    assert!(!text.stdout.contains("secret-mail"), "{text}");
+    let lines: Vec<_> = text
+        .stdout
+        .lines()
+        .skip_while(|line| *line != "records that cannot be mirrored:")
+        .skip(1)
+        .collect();
+    let head: Vec<_> = lines[0].split_whitespace().collect();
+    assert_eq!(head, ["client", "user", "since", "at", "fault"]);
+    let first: Vec<_> = lines[1].split_whitespace().take(2).collect();
+    assert_eq!(first, [client.name.as_str(), &whole.to_string()], "{text}");
+    assert!(lines[1].ends_with("  the record as a whole"), "{text}");
+    assert_eq!(lines[2], "    is no record");
+    assert!(lines[3].ends_with("timeZone, weekStart, createdDate"), "{text}");
+    assert!(
+        lines[4].starts_with("    timeZone: ") && lines[4].contains("; weekStart: "),
+        "{text}"
+    );
+    assert_eq!(lines.last(), Some(&"and 4 more, in the table rejects"), "{text}");
+    let status = setup.run(&["--output", "json", "status"]).await.expect(0).json();
+    assert_eq!(
+        status[0]["rejects"][1]["fields"],
+        json!(["timeZone", "weekStart", "createdDate"])
+    );
+}

@@ -1,0 +1,570 @@
+//! Erasing a person, and not mirroring it again.
+
+use std::{future::Future, time::Duration};
+
+use calmirror::{
+    calcom::Source as _,
+    compare,
+    model::{ClientId, RunOutcome, UserId},
+    simulator::{Answer, Target},
+    store::{BeginRun, Error, Run, Settings, Store},
+};
+use serde_json::json;
+use sqlx::{AssertSqlSafe, PgPool};
+use tokio_util::sync::CancellationToken;
+
+use crate::support::{
+    pgbouncer::PgBouncer,
+    world::{LIMIT, World, store},
+};
+
+/// An id that is no other number.
+const ID: i64 = 987_654_321;
+
+/// Values of that user which nobody else has.
+const VALUES: [&str; 4] = [
+    "xanthippe-mail",
+    "xanthippe-name",
+    "xanthippe-note",
+    "xanthippe-bio",
+];
+
+fn record(name: &str) -> String {
+    json!({
+        "id": ID, "email": "xanthippe-mail@example.com", "name": name, "bio": "xanthippe-bio",
+        "timeZone": "UTC", "weekStart": "Sunday", "createdDate": "2024-04-01T00:00:00.000Z",
+        "metadata": { "note": "xanthippe-note" }, "pronouns": "xanthippe-name",
+    })
+    .to_string()
+}
+
+/// Tables of which a row holds this text, in any column.
+async fn tables_with(pool: &PgPool, text: &str) -> Vec<String> {
+    let tables: Vec<String> = sqlx::query_scalar(
+        "select table_name::text from information_schema.tables
+         where table_schema = 'public' and table_type = 'BASE TABLE' order by 1",
+    )
+    .fetch_all(pool)
+    .await
+    .expect("the catalogue can be read");
+    assert!(tables.len() >= 10, "{tables:?}");
+    let mut found = Vec::new();
+    for table in tables {
+        let query = format!("select exists (select from {table} as t where to_jsonb(t)::text ~ $1)");
+        let holds: bool = sqlx::query_scalar(AssertSqlSafe(query))
+            .bind(format!(r"\m{text}"))
+            .fetch_one(pool)
+            .await
+            .expect("the table can be read");
+        if holds {
+            found.push(table);
+        }
+    }
+    found
+}
+
+async fn execute(pool: &PgPool, statement: &'static str) {
+    sqlx::raw_sql(statement)
+        .execute(pool)
+        .await
+        .unwrap_or_else(|error| panic!("{statement}: {error}"));
+}
+
+/// A mirror of four users, one of which is in every table that a user can be in.
+async fn everywhere() -> World {
+    let mut world = World::new(3).await;
+    world.client.users.push(UserId(ID));
+    let place = |record: String| {
+        world
+            .simulator
+            .place_raw(world.client_id(), ID, record)
+            .expect("the record can be placed");
+    };
+    place(record("xanthippe-name"));
+    world.pass().await;
+    place(record("xanthippe-name the second"));
+    assert_eq!(world.pass().await.updated, 1);
+    world.simulator.script(
+        Target::User(ID),
+        1,
+        Answer::Refuse(calmirror::simulator::Refusal::RecordMissing),
+    );
+    assert_eq!(world.pass().await.outcome, RunOutcome::Partial);
+    place(record("xanthippe-name").replace("\"Sunday\"", "7"));
+    assert_eq!(world.pass().await.rejected, 1);
+    sqlx::query(
+        "insert into missing_users (client_id, user_id, confirmations, first_missing_at, last_missing_at, last_run_id)
+         values ($1, $2, 1, now(), now(), 1)",
+    )
+    .bind(world.client_id())
+    .bind(ID)
+    .execute(&world.pool)
+    .await
+    .expect("a candidate can be put on record");
+    hold(&world.pool, world.client_id(), &[ID, world.users()[0]]).await;
+    hold(&world.pool, "another client", &[5]).await;
+    world
+}
+
+/// What a pass leaves that holds removals.
+async fn hold(pool: &PgPool, client: &str, users: &[i64]) {
+    sqlx::query(
+        "with held as (
+             insert into held_sets (client_id, set_hash, users, live, reason, first_run_id, last_run_id, held_since)
+             values ($1, 'hash', cardinality($2::bigint[]), 20, 'limit', 1, 2, now())
+             returning client_id
+         )
+         insert into held_removals (client_id, user_id, version)
+         select held.client_id, id, 2 from held, unnest($2::bigint[]) as of_set (id)",
+    )
+    .bind(client)
+    .bind(users)
+    .execute(pool)
+    .await
+    .expect("a set can be held");
+}
+
+#[tokio::test]
+async fn forgetting_erases_a_person_from_every_table() {
+    let world = everywhere().await;
+    assert_eq!(
+        tables_with(&world.pool, &ID.to_string()).await,
+        [
+            "held_removals",
+            "managed_user_changes",
+            "managed_users",
+            "missing_users",
+            "rejects",
+            "sync_runs"
+        ]
+    );
+    for value in VALUES {
+        assert_eq!(
+            tables_with(&world.pool, value).await,
+            ["managed_user_changes", "managed_users", "rejects"],
+            "{value}"
+        );
+    }
+    let forgotten = world
+        .store
+        .forget(UserId(ID))
+        .await
+        .expect("the user can be forgotten")
+        .expect("the user is known");
+    assert_eq!(
+        (
+            forgotten.rows,
+            forgotten.versions,
+            forgotten.rejects,
+            forgotten.missing,
+            forgotten.held_sets,
+            forgotten.errors,
+            forgotten.already,
+        ),
+        (1, 2, 1, 1, 1, 1, false)
+    );
+    for value in VALUES {
+        assert_eq!(tables_with(&world.pool, value).await, [""; 0], "{value}");
+    }
+    assert_eq!(
+        tables_with(&world.pool, &ID.to_string()).await,
+        ["forgotten_users"]
+    );
+    let tombstone: String = world
+        .value("select string_agg(key, ' ' order by key) from forgotten_users as f, jsonb_each(to_jsonb(f))")
+        .await;
+    assert_eq!(tombstone, "forgotten_at user_id");
+    assert_eq!(
+        world
+            .value::<String>("select string_agg(client_id, ' ') from held_sets")
+            .await,
+        "another client",
+        "the set goes as a whole, and only that one"
+    );
+    assert!(
+        world
+            .value::<String>("select string_agg(error, ' ') from sync_runs")
+            .await
+            .contains("the first, (forgotten): cal.com lacks a record"),
+        "the rest of the error stays"
+    );
+    let history = world
+        .store
+        .history(UserId(ID))
+        .await
+        .expect("the ledger can be read");
+    assert!(history.is_empty(), "{history:?}");
+    world.assert_replay().await;
+}
+
+#[tokio::test]
+async fn a_forgotten_user_is_not_asked_for_and_does_not_come_back() {
+    let world = everywhere().await;
+    world
+        .simulator
+        .place_raw(world.client_id(), ID, record("xanthippe-name"))
+        .expect("the record can be placed");
+    world
+        .store
+        .forget(UserId(ID))
+        .await
+        .expect("the user can be forgotten");
+    let before = world.tuples().await;
+    let report = world.pass().await;
+    assert_eq!(
+        (report.outcome, report.observed, report.unchanged, report.requests),
+        (RunOutcome::NoChange, 3, 3, 3)
+    );
+    assert_eq!(world.tuples().await, before);
+    assert_eq!(
+        tables_with(&world.pool, &ID.to_string()).await,
+        ["forgotten_users"]
+    );
+
+    execute(&world.pool, "delete from forgotten_users").await;
+    let report = world.pass().await;
+    assert_eq!(
+        (report.observed, report.inserted),
+        (4, 1),
+        "the tombstone was the reason"
+    );
+    assert_eq!(world.kinds(ID).await, ["insert"], "the history begins anew");
+    world.assert_quiet().await;
+}
+
+#[tokio::test]
+async fn forgetting_again_says_since_when_and_erases_what_came_back() {
+    let world = everywhere().await;
+    let forget = async || {
+        world
+            .store
+            .forget(UserId(ID))
+            .await
+            .expect("the database answers")
+    };
+    let first = forget().await.expect("the user is known");
+    let again = forget().await.expect("the tombstone is known");
+    assert!(again.already);
+    assert_eq!(again.forgotten_at, first.forgotten_at);
+    assert_eq!((again.rows, again.versions, again.rejects), (0, 0, 0));
+
+    // As a program would leave it that knows of no tombstones.
+    sqlx::query("insert into rejects values ($1, $2, 1, now(), now(), 'x', '{}', 'xanthippe-mail')")
+        .bind(world.client_id())
+        .bind(ID)
+        .execute(&world.pool)
+        .await
+        .expect("a reject can be put on record");
+    let third = forget().await.expect("the tombstone is known");
+    assert_eq!((third.already, third.rejects), (true, 1));
+    assert_eq!(third.forgotten_at, first.forgotten_at);
+    assert_eq!(tables_with(&world.pool, "xanthippe-mail").await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_user_of_whom_nothing_is_known_gets_no_tombstone() {
+    let world = World::new(3).await;
+    world.pass().await;
+    let before = world.tuples().await;
+    assert_eq!(world.store.forget(UserId(ID)).await, Ok(None));
+    assert_eq!(world.tuples().await, before);
+    assert_eq!(
+        world.value::<i64>("select count(*) from forgotten_users").await,
+        0
+    );
+    // Asked for once, and never there: that is something to forget.
+    let mut world = world;
+    world.client.users.push(UserId(ID));
+    world.pass().await;
+    let forgotten = world
+        .store
+        .forget(UserId(ID))
+        .await
+        .expect("the database answers");
+    assert_eq!(forgotten.map(|forgotten| forgotten.missing), Some(1));
+    world.assert_quiet().await;
+}
+
+#[tokio::test]
+async fn forgetting_goes_through_pgbouncer() {
+    let world = everywhere().await;
+    let bouncer = PgBouncer::start(&world.db);
+    let settings = Settings {
+        schema: "public".to_owned(),
+        max_connections: 2,
+        pgbouncer: true,
+    };
+    let bounced = Store::open(bouncer.connect_options(), &settings);
+    for already in [false, true, true] {
+        let forgotten = bounced.forget(UserId(ID)).await.expect("the database answers");
+        assert_eq!(forgotten.map(|forgotten| forgotten.already), Some(already));
+    }
+    let report = world.unchecked_pass(&bounced, &CancellationToken::new()).await;
+    assert_eq!((report.outcome, report.observed), (RunOutcome::NoChange, 3));
+    bounced.close().await;
+}
+
+async fn begin(world: &World) -> Run {
+    let base_url = world.simulator.base_url();
+    let begin = BeginRun {
+        client_id: &world.client.id,
+        client_name: &world.client.name,
+        base_url: &base_url,
+        tick: None,
+        accept_source: false,
+    };
+    world.store.begin_run(&begin).await.expect("a run can begin")
+}
+
+#[tokio::test]
+async fn what_was_compared_before_is_a_conflict_and_left_out_after() {
+    let mut world = World::new(3).await;
+    world.pass().await;
+    let (changed, gone, unreadable, never) = (world.users()[0], world.users()[1], world.users()[2], ID);
+    world.client.users.push(UserId(never));
+    world
+        .simulator
+        .patch_user(changed, json!({ "name": "Changed" }))
+        .expect("the user can be changed");
+    world
+        .simulator
+        .delete_user(gone)
+        .expect("the user can be deleted");
+    world
+        .simulator
+        .place_raw(world.client_id(), unreadable, "{}")
+        .expect("the record can be placed");
+    execute(
+        &world.pool,
+        "insert into missing_users values ('another client', 987654321, 0, now(), now(), 1, null)",
+    )
+    .await;
+    // Each of the four would get a row of another kind.
+    for user in [changed, gone, unreadable, never].map(UserId) {
+        let run = begin(&world).await;
+        let observation = world.source.get_user(user).await.expect("the simulator answers");
+        let compared = async || {
+            let known = world.store.known(&run, &[user]).await.expect("users can be read");
+            compare::diff(&world.client.id, vec![observation.clone()], &known)
+        };
+        let set = compared().await;
+        assert!(!set.writes_nothing(), "{set:?}");
+        world.store.forget(user).await.expect("the user can be forgotten");
+        assert_eq!(
+            world.store.apply(&run, &set).await,
+            Err(Error::Conflict),
+            "{set:?}"
+        );
+        let set = compared().await;
+        assert!(set.writes_nothing(), "{set:?}");
+        assert_eq!(set.forgotten, 1);
+    }
+    let left: i64 = world
+        .value(
+            "select (select count(*) from managed_users) + (select count(*) from managed_user_changes)
+                + (select count(*) from missing_users) + (select count(*) from rejects)",
+        )
+        .await;
+    assert_eq!(left, 0);
+}
+
+/// Waits until so many wait for a lock on the fence.
+async fn waiting_for_fence(pool: &PgPool, sessions: i64) {
+    let wait = async {
+        loop {
+            let waiting: i64 = sqlx::query_scalar(
+                "select count(*) from pg_locks where relation = 'sync_state'::regclass and not granted",
+            )
+            .fetch_one(pool)
+            .await
+            .expect("locks can be read");
+            if waiting >= sessions {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LIMIT, wait)
+        .await
+        .expect("they wait in the end");
+}
+
+async fn asked(world: &World, before: u64, requests: u64) {
+    let wait = async {
+        while world.simulator.requests().total < before + requests {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LIMIT, wait)
+        .await
+        .expect("it asks in the end");
+}
+
+#[tokio::test]
+async fn a_pass_under_way_does_not_write_a_forgotten_user_back() {
+    let world = World::new(3).await;
+    world.pass().await;
+    let [forgotten, hangs, other] = world.users()[..] else {
+        panic!("there are three");
+    };
+    for user in [forgotten, other] {
+        world
+            .simulator
+            .patch_user(user, json!({ "name": "Changed" }))
+            .expect("the user can be changed");
+    }
+    world.simulator.script(Target::User(hangs), 1, Answer::Hang);
+    let before = world.simulator.requests().total;
+    // Connections of its own for the one that forgets.
+    let beside = store(&world.db, 1);
+    let mut guard = world.pool.begin().await.expect("a transaction can begin");
+    let forgetting = async {
+        asked(&world, before, 3).await;
+        // Whoever comes first is served first: the one that forgets, and then the batch, which was compared by then.
+        sqlx::query("lock table sync_state in exclusive mode")
+            .execute(&mut *guard)
+            .await
+            .expect("the fence can be locked");
+        let release = async {
+            waiting_for_fence(&world.pool, 1).await;
+            world.simulator.release();
+            waiting_for_fence(&world.pool, 2).await;
+            guard.commit().await.expect("the guard lets go");
+        };
+        let (forgot, ()) = tokio::join!(beside.forget(UserId(forgotten)), release);
+        forgot
+            .expect("the user can be forgotten")
+            .expect("the user is known")
+    };
+    let cancel = CancellationToken::new();
+    let pass = world.unchecked_pass(&world.store, &cancel);
+    let (report, forgot) = both(pass, forgetting).await;
+    assert_eq!(forgot.versions, 1, "nothing was written before");
+    assert_eq!(
+        (report.outcome, report.observed, report.updated, report.unchanged),
+        (RunOutcome::Applied, 2, 1, 1),
+        "{:?}",
+        report.error
+    );
+    assert_eq!(world.kinds(other).await, ["insert", "update"]);
+    assert_eq!(world.kinds(forgotten).await, [""; 0]);
+    let rows: i64 = sqlx::query_scalar("select count(*) from managed_users where id = $1")
+        .bind(forgotten)
+        .fetch_one(&world.pool)
+        .await
+        .expect("the mirror can be read");
+    assert_eq!(rows, 0);
+    world.assert_quiet().await;
+    beside.close().await;
+}
+
+#[tokio::test]
+async fn removals_under_way_leave_a_forgotten_user_out() {
+    let world = World::new(20).await;
+    world.pass().await;
+    let users = world.users();
+    for user in &users[..2] {
+        world
+            .simulator
+            .delete_user(*user)
+            .expect("the user can be deleted");
+    }
+    world.pass().await;
+    let run = begin(&world).await;
+    let gone: Vec<UserId> = users[..2].iter().copied().map(UserId).collect();
+    let known = world.store.known(&run, &gone).await.expect("users can be read");
+    let observations = gone.iter().copied().map(calmirror::model::Observation::Gone);
+    let set = compare::diff(&world.client.id, observations.collect(), &known);
+    world
+        .store
+        .apply(&run, &set)
+        .await
+        .expect("a batch can be written");
+    world
+        .store
+        .confirm_missing(&run)
+        .await
+        .expect("confirmations count");
+    let removals = async || {
+        let removals = world.store.confirmed_gone(&run, 2, Duration::ZERO).await;
+        compare::ChangeSet {
+            removals: removals.expect("they can be read"),
+            ..Default::default()
+        }
+    };
+    let set = removals().await;
+    assert_eq!(set.removals.len(), 2);
+    world
+        .store
+        .forget(gone[0])
+        .await
+        .expect("the user can be forgotten");
+    assert_eq!(world.store.apply_removals(&run, &set).await, Err(Error::Conflict));
+    let set = removals().await;
+    assert_eq!(set.removals.len(), 1);
+    world
+        .store
+        .apply_removals(&run, &set)
+        .await
+        .expect("the other is removed");
+    world.assert_replay().await;
+    assert_eq!(world.kinds(users[1]).await, ["insert", "removal"]);
+}
+
+#[tokio::test]
+async fn the_first_pass_of_a_client_waits_for_one_that_forgets() {
+    let world = World::new(3).await;
+    // Another client of the same database had the user, and is asked to forget it while this one begins.
+    let user = world.users()[0];
+    sqlx::query("insert into rejects values ('another client', $1, 1, now(), now(), 'x', '{}', '')")
+        .bind(user)
+        .execute(&world.pool)
+        .await
+        .expect("a reject can be put on record");
+    let mut guard = world.pool.begin().await.expect("a transaction can begin");
+    sqlx::query("lock table sync_state in exclusive mode")
+        .execute(&mut *guard)
+        .await
+        .expect("the fence can be locked");
+    let beside = store(&world.db, 1);
+    let cancel = CancellationToken::new();
+    let pass = async {
+        waiting_for_fence(&world.pool, 1).await;
+        world.unchecked_pass(&world.store, &cancel).await
+    };
+    let let_go = async {
+        waiting_for_fence(&world.pool, 2).await;
+        guard.commit().await.expect("the guard lets go");
+    };
+    let (forgot, (report, ())) = both(beside.forget(UserId(user)), both(pass, let_go)).await;
+    assert!(forgot.is_ok_and(|forgot| forgot.is_some()));
+    assert_eq!((report.observed, report.inserted), (2, 2));
+    assert_eq!(world.kinds(user).await, [""; 0]);
+    beside.close().await;
+}
+
+async fn both<A, B>(one: impl Future<Output = A>, other: impl Future<Output = B>) -> (A, B) {
+    tokio::time::timeout(LIMIT, async { tokio::join!(one, other) })
+        .await
+        .expect("both come to their end")
+}
+
+#[tokio::test]
+async fn a_batch_without_anything_to_write_asks_for_no_tombstone() {
+    let world = World::new(3).await;
+    let run = begin(&world).await;
+    let client = ClientId("x".to_owned());
+    let set = compare::diff(&client, Vec::new(), &Default::default());
+    // Nobody could write into this table, nor read it.
+    let mut guard = world.pool.begin().await.expect("a transaction can begin");
+    sqlx::query("lock table forgotten_users in access exclusive mode")
+        .execute(&mut *guard)
+        .await
+        .expect("the table can be locked");
+    world
+        .store
+        .apply(&run, &set)
+        .await
+        .expect("an empty set is written");
+    guard.rollback().await.expect("the guard lets go");
+}
