@@ -332,3 +332,37 @@ async fn a_field_that_becomes_known_is_taken_from_extra_without_a_version() {
     assert_eq!(world.kinds(changes).await, ["insert", "update", "update"]);
     world.assert_quiet().await;
 }
+
+#[tokio::test]
+async fn a_new_column_takes_what_extra_held() {
+    // As CONTRIBUTING.md has it, with the function's own text.
+    let migration = include_str!("../../migrations/0003_trust.sql");
+    let start = migration
+        .find("create or replace function managed_users_as_of")
+        .expect("it is made there");
+    let end = start + migration[start..].find("\nend;").expect("it has an end") + "\nend;".len();
+    let world = World::new(3).await;
+    add(
+        &world,
+        world.users()[1],
+        &json!({ "pronouns": "they", "badge": 7 }),
+    );
+    world.pass().await;
+    sqlx::raw_sql("alter table managed_users add column pronouns text")
+        .execute(&world.pool)
+        .await
+        .expect("a column can be added");
+    assert_eq!(promote(&world, "pronouns", "pronouns").await, 1);
+    sqlx::raw_sql(AssertSqlSafe(migration[start..end].to_owned()))
+        .execute(&world.pool)
+        .await
+        .expect("the function can be made anew");
+    world.assert_replay().await;
+    assert_eq!(
+        world
+            .value::<Value>("select jsonb_agg(array[to_jsonb(pronouns), extra]) from managed_users where version = 1 and extra <> '{}'")
+            .await,
+        json!([["they", { "badge": 7 }]])
+    );
+    assert_eq!(announced(&world).await, ["badge"]);
+}
