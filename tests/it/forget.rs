@@ -6,7 +6,7 @@ use calmirror::{
     calcom::Source as _,
     compare,
     model::{ClientId, RunOutcome, UserId},
-    simulator::{Answer, Target},
+    simulator::{Answer, Simulator, Target},
     store::{BeginRun, Error, Run, Settings, Store},
 };
 use serde_json::json;
@@ -369,7 +369,7 @@ async fn what_was_compared_before_is_a_conflict_and_left_out_after() {
 }
 
 /// Waits until so many wait for a lock on the fence.
-async fn waiting_for_fence(pool: &PgPool, sessions: i64) {
+pub(crate) async fn waiting_for_fence(pool: &PgPool, sessions: i64) {
     let wait = async {
         loop {
             let waiting: i64 = sqlx::query_scalar(
@@ -389,9 +389,10 @@ async fn waiting_for_fence(pool: &PgPool, sessions: i64) {
         .expect("they wait in the end");
 }
 
-async fn asked(world: &World, before: u64, requests: u64) {
+/// Waits until a simulator has had so many requests in all.
+pub(crate) async fn asked(simulator: &Simulator, requests: u64) {
     let wait = async {
-        while world.simulator.requests().total < before + requests {
+        while simulator.requests().total < requests {
             tokio::task::yield_now().await;
         }
     };
@@ -419,7 +420,7 @@ async fn a_pass_under_way_does_not_write_a_forgotten_user_back() {
     let beside = store(&world.db, 1);
     let mut guard = world.pool.begin().await.expect("a transaction can begin");
     let forgetting = async {
-        asked(&world, before, 3).await;
+        asked(&world.simulator, before + 3).await;
         // Whoever comes first is served first: the one that forgets, and then the batch, which was compared by then.
         sqlx::query("lock table sync_state in exclusive mode")
             .execute(&mut *guard)

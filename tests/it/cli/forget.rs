@@ -1,8 +1,16 @@
 //! `calmirror forget`, and what the other commands know afterwards.
 
+use calmirror::{
+    model::UserId,
+    simulator::{Answer, Target},
+};
 use serde_json::json;
 
 use super::Setup;
+use crate::{
+    forget::{asked, waiting_for_fence},
+    support::world::store,
+};
 
 /// Everything that says who the user is, and nothing else in the program's words.
 const VALUES: [&str; 3] = ["xanthippe", "socratous", "hemlock"];
@@ -177,4 +185,47 @@ async fn a_daemon_under_way_leaves_a_forgotten_user_out() {
     for value in VALUES {
         assert!(!ended.stderr.contains(value), "{ended}");
     }
+}
+
+#[tokio::test]
+async fn a_batch_that_was_compared_before_says_nothing_of_a_forgotten_user() {
+    let setup = Setup::new(1, 3).await;
+    let forgotten = somebody(&setup).await;
+    let (hangs, other) = (setup.clients[0].users[0], setup.clients[0].users[2]);
+    for user in [forgotten, other] {
+        setup
+            .simulator
+            .patch_user(user, json!({ "name": "xanthippe the second" }))
+            .expect("the user can be changed");
+    }
+    setup.simulator.script(Target::User(hangs), 1, Answer::Hang);
+    let before = setup.simulator.requests().total;
+    let program = setup.workplace.start(&["--output", "json", "sync"]);
+    asked(&setup.simulator, before + 3).await;
+    let (pool, beside) = (setup.pool().await, store(&setup.db, 1));
+    let mut guard = pool.begin().await.expect("a transaction can begin");
+    sqlx::query("lock table sync_state in exclusive mode")
+        .execute(&mut *guard)
+        .await
+        .expect("the fence can be locked");
+    let release = async {
+        waiting_for_fence(&pool, 1).await;
+        setup.simulator.release();
+        waiting_for_fence(&pool, 2).await;
+        guard.commit().await.expect("the guard lets go");
+    };
+    let (forgot, ()) = tokio::join!(beside.forget(UserId(forgotten)), release);
+    assert!(forgot.is_ok_and(|forgot| forgot.is_some()));
+    let ended = program.end().await.expect(0);
+    let report = &ended.json()[0];
+    assert_eq!(
+        [&report["outcome"], &report["observed"], &report["updated"]],
+        [&json!("applied"), &json!(2), &json!(1)],
+        "{ended}"
+    );
+    let changed = ended.log_lines("user changed");
+    assert_eq!(changed.len(), 1, "{ended}");
+    assert!(changed[0].contains(&other.to_string()), "{ended}");
+    assert!(!ended.stderr.contains(&forgotten.to_string()), "{ended}");
+    beside.close().await;
 }
