@@ -8,7 +8,7 @@ use calmirror::{
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
 
-use crate::support::world::World;
+use crate::support::world::{World, begin};
 
 /// Gives a user fields beyond those that it has.
 fn add(world: &World, user: i64, fields: &Value) {
@@ -117,16 +117,7 @@ async fn passes_over_two_clients_share_the_room() {
     let run = |client: &str| {
         let client = calmirror::model::ClientId(client.to_owned());
         let (store, url) = (world.store.clone(), world.simulator.base_url());
-        async move {
-            let begin = calmirror::store::BeginRun {
-                client_id: &client,
-                client_name: "x",
-                base_url: &url,
-                tick: None,
-                accept_source: false,
-            };
-            store.begin_run(&begin).await.expect("a run can begin")
-        }
+        async move { begin(&store, &client, "x", &url).await }
     };
     let (one, other) = (run("one").await, run("other").await);
     let set = async |prefix: &str| {

@@ -7,7 +7,7 @@ use calmirror::{
     compare,
     model::{ClientId, RunOutcome, UserId},
     simulator::{Answer, Simulator, Target},
-    store::{BeginRun, Error, Run, Settings, Store},
+    store::{Error, Settings, Store},
 };
 use serde_json::json;
 use sqlx::{AssertSqlSafe, PgPool};
@@ -304,18 +304,6 @@ async fn forgetting_goes_through_pgbouncer() {
     bounced.close().await;
 }
 
-async fn begin(world: &World) -> Run {
-    let base_url = world.simulator.base_url();
-    let begin = BeginRun {
-        client_id: &world.client.id,
-        client_name: &world.client.name,
-        base_url: &base_url,
-        tick: None,
-        accept_source: false,
-    };
-    world.store.begin_run(&begin).await.expect("a run can begin")
-}
-
 #[tokio::test]
 async fn what_was_compared_before_is_a_conflict_and_left_out_after() {
     let mut world = World::new(3).await;
@@ -341,7 +329,7 @@ async fn what_was_compared_before_is_a_conflict_and_left_out_after() {
     .await;
     // Each of the four would get a row of another kind.
     for user in [changed, gone, unreadable, never].map(UserId) {
-        let run = begin(&world).await;
+        let run = world.begin().await;
         let observation = world.source.get_user(user).await.expect("the simulator answers");
         let compared = async || {
             let known = world.store.known(&run, &[user]).await.expect("users can be read");
@@ -471,7 +459,7 @@ async fn removals_under_way_leave_a_forgotten_user_out() {
             .expect("the user can be deleted");
     }
     world.pass().await;
-    let run = begin(&world).await;
+    let run = world.begin().await;
     let gone: Vec<UserId> = users[..2].iter().copied().map(UserId).collect();
     let known = world.store.known(&run, &gone).await.expect("users can be read");
     let observations = gone.iter().copied().map(calmirror::model::Observation::Gone);
@@ -483,11 +471,11 @@ async fn removals_under_way_leave_a_forgotten_user_out() {
         .expect("a batch can be written");
     world
         .store
-        .confirm_missing(&run)
+        .confirm_missing(&run, true)
         .await
         .expect("confirmations count");
     let removals = async || {
-        let removals = world.store.confirmed_gone(&run, 2, Duration::ZERO).await;
+        let removals = world.store.confirmed_gone(&run, 2, Duration::ZERO, true).await;
         compare::ChangeSet {
             removals: removals.expect("they can be read"),
             ..Default::default()
@@ -553,7 +541,7 @@ async fn both<A, B>(one: impl Future<Output = A>, other: impl Future<Output = B>
 #[tokio::test]
 async fn a_batch_without_anything_to_write_asks_for_no_tombstone() {
     let world = World::new(3).await;
-    let run = begin(&world).await;
+    let run = world.begin().await;
     let client = ClientId("x".to_owned());
     let set = compare::diff(&client, Vec::new(), &Default::default());
     // Nobody could write into this table, nor read it.

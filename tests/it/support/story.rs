@@ -7,7 +7,7 @@ use std::time::Duration;
 use calmirror::{
     compare::{ChangeSet, diff},
     model::{ClientId, FieldFault, Json, JsonObject, ManagedUser, Observation, Reject, RunOutcome, UserId},
-    store::{BeginRun, Begun, Finish, Run, RunRecord, Store, Trigger},
+    store::{Finish, Run, RunRecord, Store, Trigger},
 };
 use chrono::{DateTime, Utc};
 use serde_json::json;
@@ -243,20 +243,8 @@ impl<'a> Story<'a> {
 }
 
 pub(crate) async fn begin(store: &Store, client: Client) -> Run {
-    let begin = BeginRun {
-        client_id: &ClientId(client.id.to_owned()),
-        client_name: client.name,
-        base_url: BASE_URL,
-        trigger: Trigger::Operator,
-        accept_source: false,
-        process: 1,
-        token: fastrand::i64(..),
-        silence: Duration::from_secs(30),
-    };
-    match store.begin_run(&begin).await.expect("a pass can begin") {
-        Begun::Run(run) => run,
-        other => panic!("nobody is in the way of an operator: {other:?}"),
-    }
+    let id = ClientId(client.id.to_owned());
+    super::world::begin(store, &id, client.name, BASE_URL).await
 }
 
 pub(crate) fn complete(observed: u64, fresh_for: Duration) -> Finish<'static> {

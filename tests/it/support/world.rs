@@ -8,7 +8,7 @@ use calmirror::{
     config,
     model::{ClientId, RunOutcome, UserId},
     simulator::{ClientInfo, RateLimit, Simulator, SimulatorConfig},
-    store::{HeldBy, Settings, Store, Trigger},
+    store::{BeginRun, Begun, HeldBy, Run, Settings, Store, Trigger},
     sync::{Lines, Pass, Plan, Planned, Report},
 };
 use secrecy::SecretString;
@@ -200,6 +200,12 @@ impl World {
         assert_eq!(gaps, 0, "versions are 1..n");
     }
 
+    /// Begins a run of the client.
+    pub(crate) async fn begin(&self) -> Run {
+        let base_url = self.simulator.base_url();
+        begin(&self.store, &self.client.id, &self.client.name, &base_url).await
+    }
+
     /// One value of one query.
     pub(crate) async fn value<T>(&self, query: &'static str) -> T
     where
@@ -246,6 +252,24 @@ pub(crate) fn store_at(url: &str, max_connections: u32) -> Store {
         pgbouncer: false,
     };
     Store::open_url(&SecretString::from(url), &settings).expect("the address can be parsed")
+}
+
+/// Begins a run as an operator does, whom nobody is in the way of.
+pub(crate) async fn begin(store: &Store, client_id: &ClientId, client_name: &str, base_url: &str) -> Run {
+    let begin = BeginRun {
+        client_id,
+        client_name,
+        base_url,
+        trigger: Trigger::Operator,
+        accept_source: false,
+        process: 1,
+        token: fastrand::i64(..),
+        silence: Duration::from_secs(30),
+    };
+    match store.begin_run(&begin).await.expect("a run can begin") {
+        Begun::Run(run) => run,
+        other => panic!("nobody is in the way of an operator: {other:?}"),
+    }
 }
 
 /// A client of the simulator as the configuration would give it.

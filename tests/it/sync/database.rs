@@ -1,12 +1,10 @@
 //! The database's unhappy days, the fence, and PgBouncer.
 
-use std::time::Duration;
-
 use calmirror::{
     compare::{self, ChangeSet},
     model::{ClientId, RunOutcome},
     simulator::{Answer, RateLimit, Simulator, SimulatorConfig, Target},
-    store::{BeginRun, Begun, Error, Run, Settings, Store, Trigger},
+    store::{Error, Run, Settings, Store},
     sync::Failure,
 };
 use tokio_util::sync::CancellationToken;
@@ -17,24 +15,6 @@ use crate::support::{
     pgbouncer::PgBouncer,
     world::{LIMIT, World, store},
 };
-
-async fn begin(world: &World) -> Run {
-    let base_url = world.simulator.base_url();
-    let begin = BeginRun {
-        client_id: &world.client.id,
-        client_name: &world.client.name,
-        base_url: &base_url,
-        trigger: Trigger::Operator,
-        accept_source: false,
-        process: 1,
-        token: fastrand::i64(..),
-        silence: Duration::from_secs(30),
-    };
-    match world.store.begin_run(&begin).await.expect("a run can begin") {
-        Begun::Run(run) => run,
-        other => panic!("nobody is in the way of an operator: {other:?}"),
-    }
-}
 
 /// What a pass would write for the first user.
 async fn some_change(world: &World, run: &Run) -> ChangeSet {
@@ -48,9 +28,9 @@ async fn some_change(world: &World, run: &Run) -> ChangeSet {
 #[tokio::test]
 async fn a_pass_that_was_overtaken_writes_nothing() {
     let world = World::new(3).await;
-    let older = begin(&world).await;
+    let older = world.begin().await;
     let set = some_change(&world, &older).await;
-    let newer = begin(&world).await;
+    let newer = world.begin().await;
     let refused = world.store.apply(&older, &set).await;
     assert_eq!(
         refused,
@@ -78,7 +58,7 @@ async fn a_pass_that_was_overtaken_writes_nothing() {
 #[tokio::test]
 async fn a_row_that_changed_since_it_was_read_is_a_conflict() {
     let world = World::new(3).await;
-    let run = begin(&world).await;
+    let run = world.begin().await;
     let set = some_change(&world, &run).await;
     world.store.apply(&run, &set).await.expect("the first time");
     assert_eq!(
