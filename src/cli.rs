@@ -17,6 +17,7 @@ pub mod simulate;
 pub mod status;
 pub mod sync;
 mod table;
+pub mod verify;
 
 use std::{
     io::{IsTerminal, Write},
@@ -85,6 +86,8 @@ enum Command {
     History(history::HistoryArgs),
     /// Erase all that the mirror holds of one user, for good
     Forget(forget::ForgetArgs),
+    /// Compare the mirror with its ledger, and set right what was edited in Postgres
+    Verify(verify::VerifyArgs),
     /// Bring the database's tables up to this version
     Migrate,
     /// Print the effective configuration, secrets masked
@@ -117,6 +120,7 @@ impl Cli {
             Command::Approve(args) => approve::run(args, self.load(environment)?, &mut out).await,
             Command::History(args) => history::run(args, self.load(environment)?, &mut out).await,
             Command::Forget(args) => forget::run(args, self.load(environment)?, &mut out).await,
+            Command::Verify(args) => verify::run(args, self.load(environment)?, &mut out).await,
             Command::Migrate => migrate::run(self.load(environment)?, &mut out).await,
             Command::Config => {
                 let config = self.load(environment)?;

@@ -10,7 +10,8 @@
 //!
 //! - [`model`], [`clock`], [`retry`]: the words, where time comes from, when a try is worth another; they know nobody.
 //! - [`config`]: what the operator says, from a file and the environment.
-//! - [`compare`], [`guard`]: what differs, and whether removals may be applied. Pure.
+//! - [`compare`], [`guard`]: what differs, and whether removals may be applied. [`verify`]: whether ledger and mirror agree.
+//!   Pure.
 //! - [`calcom`]: one request and what its answer proves. [`store`]: all SQL. [`sync`]: one pass over both.
 //! - [`schedule`], [`daemon`]: ticks, and the passes that they become.
 //! - [`embedded`], [`simulator`]: a local Postgres, and a stand-in for Cal.com.
@@ -34,3 +35,4 @@ pub mod simulator;
 pub mod store;
 pub mod sync;
 pub mod telemetry;
+pub mod verify;

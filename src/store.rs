@@ -11,10 +11,12 @@ mod held;
 mod history;
 mod migrate;
 mod removals;
+mod repair;
 mod runs;
 mod status;
 mod tx;
 mod users;
+mod verify;
 
 use std::{fmt, str::FromStr, time::Duration};
 
@@ -30,8 +32,10 @@ pub use forget::Forgotten;
 pub use held::HeldBy;
 pub use history::HistoryEntry;
 pub use removals::Candidate;
+pub use repair::{Repair, RepairRun};
 pub use runs::{BeginRun, Begun, Finish, Run, RunCounts, RunRecord, Trigger};
 pub use status::{ClientStatus, HeldStatus, RejectStatus, WatchStatus};
+pub use verify::{Instants, Verification};
 
 use self::tx::Tx;
 

@@ -27,6 +27,11 @@ impl Json {
         self.0.as_object().is_some_and(serde_json::Map::is_empty)
     }
 
+    /// Roughly the bytes of memory that this takes.
+    pub fn weight(&self) -> usize {
+        weight(&self.0)
+    }
+
     /// A member of an object; null where there is none.
     pub fn member(&self, key: &str) -> Self {
         Self(self.0.get(key).cloned().unwrap_or_default())

@@ -1,0 +1,100 @@
+//! Cursors on the server, read a bounded number of bytes at a time.
+
+use std::{collections::VecDeque, fmt};
+
+use futures_util::TryStreamExt as _;
+use sqlx::{AssertSqlSafe, postgres::PgRow};
+
+use crate::store::{Error, tx::Tx};
+
+/// Rows that one fetch asks for at most.
+pub(in crate::store) const MAX_ROWS: usize = 500;
+
+/// A fetch that came to more than this asks for fewer rows the next time.
+const MAX_BYTES: usize = 1024 * 1024;
+
+const FIRST_ROWS: usize = 32;
+
+/// What a cursor's rows are read as.
+pub(super) trait Fetched: Sized {
+    fn read(row: &PgRow) -> Result<Self, sqlx::Error>;
+
+    /// Roughly the bytes of memory that this takes.
+    fn weight(&self) -> usize;
+}
+
+/// A cursor, and those of its rows that were fetched and not taken yet.
+pub(super) struct Cursor<T> {
+    name: String,
+    fetched: VecDeque<T>,
+    rows: usize,
+    is_over: bool,
+}
+
+impl<T> fmt::Debug for Cursor<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cursor")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T: Fetched> Cursor<T> {
+    /// Declares a cursor over a query of our own making.
+    pub(super) async fn declare(tx: &mut Tx, name: String, query: &str) -> Result<Self, Error> {
+        execute(tx, format!("declare {name} no scroll cursor for {query}")).await?;
+        Ok(Self {
+            name,
+            fetched: VecDeque::new(),
+            rows: FIRST_ROWS,
+            is_over: false,
+        })
+    }
+
+    /// The next row, which stays where it is.
+    pub(super) async fn head(&mut self, tx: &mut Tx) -> Result<Option<&T>, Error> {
+        if self.needs_rows() {
+            self.fetch(tx).await?;
+        }
+        Ok(self.fetched.front())
+    }
+
+    pub(super) fn needs_rows(&self) -> bool {
+        self.fetched.is_empty() && !self.is_over
+    }
+
+    /// The next row, if it has been fetched.
+    pub(super) fn first(&self) -> Option<&T> {
+        self.fetched.front()
+    }
+
+    pub(super) fn take(&mut self) -> Option<T> {
+        self.fetched.pop_front()
+    }
+
+    pub(super) async fn fetch(&mut self, tx: &mut Tx) -> Result<(), Error> {
+        let statement = format!("fetch {} from {}", self.rows, self.name);
+        let mut bytes = 0;
+        let mut rows = sqlx::query(AssertSqlSafe(statement)).fetch(tx);
+        while let Some(row) = rows.try_next().await? {
+            let row = T::read(&row)?;
+            bytes += row.weight();
+            self.fetched.push_back(row);
+        }
+        self.is_over = self.fetched.len() < self.rows;
+        self.rows = if bytes > MAX_BYTES {
+            (self.rows / 4).max(1)
+        } else if bytes * 2 <= MAX_BYTES {
+            (self.rows * 2).min(MAX_ROWS)
+        } else {
+            self.rows
+        };
+        Ok(())
+    }
+}
+
+/// Runs a statement that gives no rows and is of our own making.
+pub(super) async fn execute(tx: &mut Tx, statement: String) -> Result<(), Error> {
+    sqlx::query(AssertSqlSafe(statement)).execute(tx).await?;
+    Ok(())
+}
