@@ -12,3 +12,4 @@ mod schema;
 mod simulator;
 mod support;
 mod sync;
+mod verify;

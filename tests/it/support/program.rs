@@ -170,6 +170,11 @@ impl std::fmt::Display for Ended {
 }
 
 impl Program {
+    /// The process's id, while nobody has waited for its end.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id().expect("nobody has waited for it")
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = self.child.id().expect("nobody has waited for it");
         let pid = Pid::from_raw(pid.try_into().expect("a process id"));

@@ -1,0 +1,139 @@
+//! `managed_users_as_of`, proven by a fold of its own.
+
+use serde_json::json;
+
+use super::{Mirrored, edit, found, told};
+
+#[tokio::test]
+async fn the_story_is_right_at_every_instant() {
+    let (_db, store, pool) = told().await;
+    for seed in 0..4 {
+        assert_eq!(found(&store, 25, seed).await, [json!(0); 0]);
+    }
+    store.close().await;
+    pool.close().await;
+}
+
+/// The function's definition with one part of it replaced.
+async fn broken(pool: &sqlx::PgPool, part: &str, by: &str) {
+    let definition: String = sqlx::query_scalar("select pg_get_functiondef('managed_users_as_of'::regproc)")
+        .fetch_one(pool)
+        .await
+        .expect("the function is there");
+    assert!(definition.contains(part), "{definition}");
+    edit(pool, definition.replace(part, by)).await;
+}
+
+#[tokio::test]
+async fn a_function_that_was_replaced_is_found() {
+    for (part, by, fault) in [
+        // The instant of a change is its first one.
+        ("(change.observed_at <= ", "(change.observed_at < ", "differs"),
+        ("(latest.kind = 'removal'::text)", "false", "differs"),
+        ("change.version DESC", "change.version", "differs"),
+        (
+            "'changed_at', latest.observed_at",
+            "'changed_at', first_version.observed_at",
+            "differs",
+        ),
+        (
+            "'version', latest.version",
+            "'version', 1 / (latest.user_id - 105)",
+            "fails",
+        ),
+    ] {
+        let (_db, store, pool) = told().await;
+        broken(&pool, part, by).await;
+        let found = found(&store, 20, 1).await;
+        assert!(!found.is_empty(), "{by}");
+        assert!(
+            found.iter().any(|finding| finding["fault"] == fault),
+            "{by}: {found:#?}"
+        );
+        // The mirror is compared all the same.
+        assert!(
+            found.iter().all(|finding| finding["finding"] == "as_of"),
+            "{by}: {found:#?}"
+        );
+        store.close().await;
+        pool.close().await;
+    }
+}
+
+#[tokio::test]
+async fn users_that_are_left_out_or_made_up_are_found() {
+    for (body, fault) in [
+        ("select * from managed_users where id <> 103", "absent"),
+        (
+            "select * from managed_users union all select * from managed_users where id = 103",
+            "surplus",
+        ),
+    ] {
+        let (_db, store, pool) = told().await;
+        let statement = format!(
+            "create or replace function managed_users_as_of(instant timestamptz) returns setof managed_users
+             language sql stable as '{body}'"
+        );
+        edit(&pool, statement).await;
+        let found = found(&store, 10, 2).await;
+        let is_it = |finding: &serde_json::Value| finding["user_id"] == 103 && finding["fault"] == fault;
+        assert!(found.iter().any(is_it), "{body}: {found:#?}");
+        store.close().await;
+        pool.close().await;
+    }
+}
+
+/// Users come, change, go and come back; rows are edited and repaired in between.
+#[tokio::test]
+async fn a_random_past_is_right_at_random_instants() {
+    let mirrored = Mirrored::new(12).await;
+    let world = &mirrored.world;
+    let mut random = fastrand::Rng::with_seed(20_250_220);
+    let mut gone = std::collections::HashMap::new();
+    for round in 0..12 {
+        for user in world.users() {
+            match random.u8(0..10) {
+                0..3 if !gone.contains_key(&user) => world
+                    .simulator
+                    .patch_user(
+                        user,
+                        json!({ "name": format!("Name {round}"), "metadata": { "round": round } }),
+                    )
+                    .expect("the user can be changed"),
+                3 if !gone.contains_key(&user) && gone.len() < 5 => {
+                    gone.insert(user, world.simulator.user_json(user).expect("the user is there"));
+                    world.simulator.delete_user(user).expect("the user can go");
+                }
+                4 | 5 => {
+                    if let Some(record) = gone.remove(&user) {
+                        world
+                            .simulator
+                            .place_raw(world.client_id(), user, record)
+                            .expect("and come back");
+                    }
+                }
+                _ => {}
+            }
+        }
+        world.pass().await;
+        if round % 3 == 2 {
+            let user = world.users()[random.usize(0..12)];
+            mirrored
+                .edit(format!(
+                    "update managed_users set locale = 'x{round}', removed_at = null where id = {user}"
+                ))
+                .await;
+            mirrored.verify(&["--repair"], 0).await;
+        }
+    }
+    let kinds: Vec<String> =
+        sqlx::query_scalar("select distinct kind from managed_user_changes order by kind")
+            .fetch_all(&world.pool)
+            .await
+            .expect("the ledger can be read");
+    assert_eq!(kinds, ["insert", "removal", "repair", "restore", "update"]);
+    for seed in ["1", "2", "3"] {
+        mirrored.verify(&["--instants", "40", "--seed", seed], 0).await;
+    }
+    world.assert_replay().await;
+}
