@@ -192,18 +192,7 @@ comment on column managed_users_history.kind is
 create or replace function managed_users_as_of(instant timestamptz) returns setof managed_users
 language sql stable
 begin atomic
-    select (jsonb_populate_record(null::managed_users, case
-        when exists (select from promoted_fields) then managed_user_promoted(latest.after)
-        else latest.after
-    end || jsonb_build_object(
-        'version', latest.version,
-        'first_seen_at', first_version.observed_at,
-        'changed_at', latest.observed_at,
-        'removed_at', coalesce(
-            removal.removed_at,
-            case when latest.kind = 'removal' then latest.observed_at end
-        )
-    ))).*
+    select became.*
     from (
         select distinct on (change.user_id)
             change.user_id, change.version, change.kind, change.observed_at, change.after
@@ -221,5 +210,18 @@ begin atomic
             and earlier.version < latest.version and earlier.kind <> 'repair'
         order by earlier.version desc
         limit 1
-    ) as removal on true;
+    ) as removal on true
+    -- Not as (…).* in the list above, which would make the row once for each of its columns.
+    cross join lateral jsonb_populate_record(null::managed_users, case
+        when exists (select from promoted_fields) then managed_user_promoted(latest.after)
+        else latest.after
+    end || jsonb_build_object(
+        'version', latest.version,
+        'first_seen_at', first_version.observed_at,
+        'changed_at', latest.observed_at,
+        'removed_at', coalesce(
+            removal.removed_at,
+            case when latest.kind = 'removal' then latest.observed_at end
+        )
+    )) as became;
 end;

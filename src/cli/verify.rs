@@ -15,7 +15,6 @@ use crate::{
     config::Config,
     shutdown::Shutdown,
     store::{Instants, Store},
-    verify::Counts,
 };
 
 /// Compare the mirror with its ledger, and prove `managed_users_as_of` at random instants
@@ -35,7 +34,7 @@ pub struct VerifyArgs {
 }
 
 /// The last line of the output.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 struct Summary {
     summary: Verdict,
     users: u64,
@@ -47,9 +46,10 @@ struct Summary {
     repaired: u64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Verdict {
+    #[default]
     Agrees,
     Differs,
     /// There were differences, and there are none any more.
@@ -94,9 +94,25 @@ async fn verify(
         count: usize::from(args.instants),
         seed,
     };
+    let begun = tokio::select! {
+        biased;
+        () = cancel.cancelled() => None,
+        begun = store.begin_verification(instants, None) => Some(begun?),
+    };
+    let Some(mut verification) = begun else {
+        return Ok(Summary {
+            summary: Verdict::Cut,
+            seed,
+            ..Summary::default()
+        });
+    };
+    let mut summary = Summary {
+        instants: verification.instants().to_vec(),
+        seed,
+        ..Summary::default()
+    };
     let mut due = repair::Due::default();
-    let mut verification = store.begin_verification(instants, None).await?;
-    let (mut differences, mut beyond_repair, mut overwritten) = (0, 0, 0);
+    let mut beyond_repair = 0;
     let is_whole = loop {
         let next = tokio::select! {
             biased;
@@ -105,9 +121,9 @@ async fn verify(
         };
         let Some(finding) = next else { break true };
         if !finding.is_difference() {
-            overwritten += 1;
+            summary.overwritten += 1;
         } else {
-            differences += 1;
+            summary.differences += 1;
             beyond_repair += u64::from(finding.repairable().is_none());
         }
         if args.repair {
@@ -115,32 +131,24 @@ async fn verify(
         }
         printer.print(&finding, &finding)?;
     };
-    let (counts, instants) = (verification.counts(), verification.instants().to_vec());
+    let counts = verification.counts();
+    (summary.users, summary.versions) = (counts.users, counts.versions);
     let mut repaired = repair::Done::default();
     if is_whole {
         verification.end().await?;
         repaired = repair::repair(store, due, printer, cancel).await?;
     }
-    let Counts { users, versions } = counts;
-    let verdict = if !is_whole || repaired.is_cut {
+    summary.repaired = repaired.rows;
+    summary.summary = if !is_whole || repaired.is_cut {
         Verdict::Cut
-    } else if differences == 0 {
+    } else if summary.differences == 0 {
         Verdict::Agrees
     } else if args.repair && beyond_repair == 0 && repaired.left == 0 {
         Verdict::Repaired
     } else {
         Verdict::Differs
     };
-    Ok(Summary {
-        summary: verdict,
-        users,
-        versions,
-        instants,
-        seed,
-        differences,
-        overwritten,
-        repaired: repaired.rows,
-    })
+    Ok(summary)
 }
 
 impl Printer<'_> {

@@ -86,6 +86,9 @@ impl From<MigrateError> for Error {
     }
 }
 
+/// Users and versions in the ledger.
+const LEDGER_KEY: &str = "managed_user_changes_user_id_version_key";
+
 /// Classes of SQLSTATE as in Postgres's appendix of error codes.
 fn from_database(error: &dyn DatabaseError) -> Error {
     let code = error.code().unwrap_or_default().into_owned();
@@ -111,6 +114,11 @@ fn from_database(error: &dyn DatabaseError) -> Error {
         }
         // idle_in_transaction_session_timeout and its kind end the session.
         code if code.starts_with("25P") => Error::Unavailable(message),
+        // unique_violation: the ledger has the version that a row of the mirror was to become.
+        "23505" if error.constraint() == Some(LEDGER_KEY) => Error::Refused(
+            "a row of managed_users is not as the ledger left it; `calmirror verify --repair` sets it right"
+                .to_owned(),
+        ),
         // undefined_table, undefined_function, undefined_column.
         "42P01" | "42883" | "42703" | "3F000" => {
             Error::Refused(format!("{message}; run `calmirror migrate`"))

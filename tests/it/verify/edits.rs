@@ -1,6 +1,8 @@
 //! Rows that were edited, deleted or put in.
 
+use calmirror::{model::UserId, store::Instants};
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use super::{Mirrored, findings, summary};
 
@@ -231,4 +233,68 @@ async fn an_edit_that_a_pass_has_set_right_is_told_of_and_is_no_difference() {
         (&json!("agrees"), &json!(1), &json!(0))
     );
     mirrored.world.assert_quiet().await;
+}
+
+/// A pass would write a version that the ledger has already.
+#[tokio::test]
+async fn a_row_that_stops_passes_is_named_and_repaired() {
+    let mirrored = Mirrored::new(5).await;
+    let (deleted, set_back) = (mirrored.user(0), mirrored.user(1));
+    for name in ["one", "other"] {
+        mirrored
+            .world
+            .simulator
+            .patch_user(set_back, json!({ "name": name }))
+            .expect("the user can be changed");
+        mirrored.world.pass().await;
+    }
+    for statement in [
+        format!("delete from managed_users where id = {deleted}"),
+        format!("update managed_users set version = 1, name = 'edited' where id = {set_back}"),
+    ] {
+        mirrored.edit(statement).await;
+        let world = &mirrored.world;
+        let report = world
+            .unchecked_pass(&world.store, &CancellationToken::new())
+            .await;
+        let error = report.error.unwrap_or_default();
+        assert!(error.contains("`calmirror verify --repair`"), "{error}");
+        let lines = mirrored.verify(&["--repair"], 0).await;
+        assert_eq!(summary(&lines)["repaired"], 1);
+        mirrored.assert_right().await;
+    }
+}
+
+#[tokio::test]
+async fn a_pass_in_between_disturbs_nothing() {
+    let mirrored = Mirrored::new(600).await;
+    let world = &mirrored.world;
+    let store = crate::support::world::store(&world.db, 2);
+    let last = mirrored.user(599);
+    mirrored
+        .edit(format!(
+            "update managed_users set bio = 'edited' where id in ({}, {last})",
+            mirrored.user(0)
+        ))
+        .await;
+    let instants = Instants { count: 3, seed: 5 };
+    let mut verification = store
+        .begin_verification(instants, None)
+        .await
+        .expect("the ledger can be read");
+    let first = verification.next().await.expect("the ledger can be read");
+    assert!(first.is_some_and(|finding| finding.repairable().is_some()));
+    for user in world.users() {
+        world
+            .simulator
+            .patch_user(user, json!({ "name": "Changed meanwhile" }))
+            .expect("the user can be changed");
+    }
+    assert_eq!(world.pass().await.updated, 600);
+    let second = verification.next().await.expect("the ledger can be read");
+    assert!(second.is_some_and(|finding| finding.repairable() == Some((UserId(last), world.client_id()))));
+    assert_eq!(verification.next().await, Ok(None));
+    assert_eq!(verification.counts().versions, 600);
+    verification.end().await.expect("reading ends");
+    store.close().await;
 }

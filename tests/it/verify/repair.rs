@@ -1,8 +1,9 @@
 //! `--repair`: under the fence, through the ledger, and nothing else.
 
 use calmirror::{
-    model::RunOutcome,
+    model::{RunOutcome, UserId},
     simulator::{Answer, Target},
+    store::Error,
 };
 use serde_json::json;
 
@@ -162,4 +163,61 @@ async fn many_rows_are_repaired_in_batches() {
     assert!(found > 200, "{found}");
     assert_eq!(summary(&lines)["repaired"], found);
     mirrored.assert_right().await;
+}
+
+#[tokio::test]
+async fn a_repair_that_was_overtaken_writes_nothing() {
+    let mirrored = Mirrored::new(3).await;
+    let (world, user) = (&mirrored.world, UserId(mirrored.user(0)));
+    mirrored.edit("update managed_users set bio = 'edited'").await;
+    let repair = world
+        .store
+        .begin_repair(&world.client.id)
+        .await
+        .expect("a repair can begin");
+    let newer = world
+        .store
+        .begin_repair(&world.client.id)
+        .await
+        .expect("another can, too");
+    let tuples = world.tuples().await;
+    let refused = world.store.repair(&repair, &[user]).await;
+    assert!(matches!(refused, Err(Error::Fenced { .. })), "{refused:?}");
+    assert_eq!(world.tuples().await, tuples);
+    let repairs = world
+        .store
+        .repair(&newer, &[user])
+        .await
+        .expect("the newer one may");
+    assert_eq!(repairs.len(), 1);
+    assert_eq!(
+        world.store.repair(&newer, &[user]).await,
+        Ok(Vec::new()),
+        "what was repaired is not repaired again"
+    );
+}
+
+/// Neither its client's fence nor anybody else's is taken for a row that is not the client's.
+#[tokio::test]
+async fn a_repair_leaves_rows_of_other_clients_alone() {
+    let mirrored = Mirrored::new(3).await;
+    let (world, user) = (&mirrored.world, UserId(mirrored.user(0)));
+    mirrored
+        .edit(
+            "update managed_users set bio = 'edited';
+             insert into sync_state (client_id, client_name, epoch, base_url, last_run_id)
+             values ('other', 'other', 4, 'https://api.example', 1)",
+        )
+        .await;
+    let other = calmirror::model::ClientId("other".to_owned());
+    let repair = world
+        .store
+        .begin_repair(&other)
+        .await
+        .expect("a repair can begin");
+    assert_eq!(
+        world.store.repair(&repair, &[user]).await,
+        Ok(vec![calmirror::store::Repair::Left { user_id: user }])
+    );
+    assert_eq!(world.kinds(user.0).await, ["insert"]);
 }
