@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::model::{Field, Json, JsonObject, ManagedUser, UserId};
 
-/// What happened to a user. Spelled in snake case wherever it is printed or stored.
+/// What happened to a user at Cal.com. A `repair` in the ledger is none of these. Spelled in snake case wherever it is printed or stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ChangeKind {
     /// Observed for the first time.
