@@ -84,7 +84,7 @@ pub struct Embedded {
     account: Account,
     socket_dir: PathBuf,
     psql: String,
-    ephemeral: bool,
+    options: Options,
     /// `None` for a server that somebody started by other means, who is the one to stop it.
     share: Option<Share>,
     /// `None` for a server that another process started.
@@ -131,10 +131,28 @@ impl Embedded {
             account,
             socket_dir,
             psql,
-            ephemeral: options.ephemeral,
+            options,
             share,
             ended,
         })
+    }
+
+    /// Starts the server again, or joins it, if ours has ended, as one that was killed has; `false` if it has not.
+    ///
+    /// # Errors
+    /// As [`Embedded::start`]. It may be tried again.
+    pub async fn revive(&mut self) -> Result<bool, Error> {
+        // A server that somebody else has started since does not know that we use it.
+        let pipe = self.home.share();
+        let counted = self.share.as_ref().is_none_or(|share| share.is_of(&pipe));
+        if counted
+            && let Some(postmaster) = Postmaster::read(&self.home)?
+            && postmaster.is_alive(&self.home).await
+        {
+            return Ok(false);
+        }
+        *self = Self::start(self.options.clone()).await?;
+        Ok(true)
     }
 
     /// How to connect to the database `calmirror`, as its superuser of the same name.
@@ -188,7 +206,7 @@ impl Embedded {
             }
             None => wait_until_unsupervised(&self.home).await?,
         }
-        if self.ephemeral {
+        if self.options.ephemeral {
             // The supervisor has emptied it, and could not remove it where its parent is closed to it.
             match fs::remove_dir_all(&self.home.dir) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {

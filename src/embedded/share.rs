@@ -6,7 +6,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::Path,
 };
 
@@ -22,7 +22,7 @@ use super::account::Account;
 /// A use of the server, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Share {
-    _writer: File,
+    writer: File,
 }
 
 /// What came of the attempt to use a server that may be running.
@@ -49,7 +49,15 @@ impl Share {
         let writer = OpenOptions::new().write(true).open(path)?;
         // The supervisor's reads are to wait.
         fcntl(&reader, FcntlArg::F_SETFL(OFlag::empty()))?;
-        Ok((reader, Self { _writer: writer }))
+        Ok((reader, Self { writer }))
+    }
+
+    /// Whether this is a share of the pipe at `path`, and not of one that was there before.
+    pub(super) fn is_of(&self, path: &Path) -> bool {
+        match (self.writer.metadata(), fs::metadata(path)) {
+            (Ok(ours), Ok(there)) => (ours.dev(), ours.ino()) == (there.dev(), there.ino()),
+            _ => false,
+        }
     }
 
     pub(super) fn join(path: &Path) -> io::Result<Joined> {
@@ -58,7 +66,7 @@ impl Share {
             .custom_flags((OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW).bits())
             .open(path);
         match opened {
-            Ok(writer) => Ok(Joined::Share(Self { _writer: writer })),
+            Ok(writer) => Ok(Joined::Share(Self { writer })),
             Err(error) if error.raw_os_error() == Some(Errno::ENXIO as i32) => Ok(Joined::Unsupervised),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Joined::Absent),
             Err(error) => Err(error),

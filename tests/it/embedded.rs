@@ -167,6 +167,37 @@ async fn a_crash_of_the_server_loses_nothing_and_stops_no_start() {
 }
 
 #[tokio::test]
+async fn a_server_that_was_killed_is_revived_once_for_all_its_users() {
+    let dir = home();
+    let mut starter = Embedded::start(Options::durable(dir.path()))
+        .await
+        .expect("it starts");
+    let mut joiner = start(dir.path()).await;
+    for server in [&mut starter, &mut joiner] {
+        assert!(!server.revive().await.expect("it runs"), "nothing was amiss");
+    }
+    run(&starter, "CREATE TABLE kept AS SELECT 42 AS value").await;
+    let killed = postmaster(dir.path());
+    kill(killed, Signal::SIGKILL).expect("it can be killed");
+    owner::until("the server is gone", || is_gone(killed)).await;
+    assert!(joiner.revive().await.expect("it is started again"));
+    let pid = postmaster(dir.path());
+    assert!(
+        starter.revive().await.expect("it is joined"),
+        "it used the first one"
+    );
+    assert_eq!(postmaster(dir.path()), pid);
+    joiner.stop().await.expect("it leaves");
+    run(
+        &starter,
+        "SELECT 1 / (SELECT count(*) FROM kept WHERE value = 42)",
+    )
+    .await;
+    starter.stop().await.expect("the server stops");
+    assert!(is_gone(pid));
+}
+
+#[tokio::test]
 async fn a_stale_pid_file_with_the_number_of_another_process_stops_no_start() {
     let dir = home();
     let server = start(dir.path()).await;

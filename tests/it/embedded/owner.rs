@@ -59,7 +59,7 @@ fn kill_hard(mut child: Child) {
 }
 
 /// Nothing tells us of the end of another process's child, so this asks.
-async fn until(what: &str, is_so: impl Fn() -> bool) {
+pub(super) async fn until(what: &str, is_so: impl Fn() -> bool) {
     let mut ticks = tokio::time::interval(Duration::from_millis(10));
     let wait = async {
         while !is_so() {
