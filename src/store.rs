@@ -9,6 +9,7 @@ mod fields;
 mod forget;
 mod held;
 mod history;
+mod locks;
 mod migrate;
 mod removals;
 mod repair;
@@ -41,6 +42,9 @@ use self::tx::Tx;
 
 /// How long a connection may take, a pool's queue included. A server that refuses is asked again for as long.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A batch takes milliseconds; what takes longer waits for somebody else's lock or has lost its server.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// At the end of the process.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -89,24 +93,14 @@ impl Store {
 
     /// Opens a store on a database. Connects when it is first used.
     pub fn open(options: PgConnectOptions, settings: &Settings) -> Self {
-        let mut options = options.application_name("calmirror");
-        if settings.pgbouncer {
-            // PgBouncer refuses start-up parameters that it does not know.
-            options = options.statement_cache_capacity(0).extra_float_digits(None);
-        }
+        let options = own_options(options, settings.pgbouncer);
         let pool = PgPoolOptions::new()
             .max_connections(settings.max_connections)
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .connect_lazy_with(options);
-        let quoted = quote_identifier(&settings.schema);
-        // A batch takes milliseconds; what takes longer waits for somebody else's lock or has lost its server.
-        let begin = format!(
-            "BEGIN; SET LOCAL search_path TO {quoted}; SET LOCAL lock_timeout TO '10s'; \
-             SET LOCAL statement_timeout TO '60s'; SET LOCAL idle_in_transaction_session_timeout TO '60s'"
-        );
         Self {
             pool,
-            begin,
+            begin: begin_statement(&settings.schema, LOCK_TIMEOUT),
             pgbouncer: settings.pgbouncer,
             schema: settings.schema.clone(),
         }
@@ -126,6 +120,19 @@ impl Store {
             pgbouncer: self.pgbouncer,
             schema: self.schema.clone(),
         }
+    }
+
+    /// The same store with another limit on the wait for one lock than 10 seconds. Zero means no limit.
+    #[must_use]
+    pub fn with_lock_timeout(mut self, timeout: Duration) -> Self {
+        self.begin = begin_statement(&self.schema, timeout);
+        self
+    }
+
+    /// Where new connections lead from now on. Those that are there are kept for as long as they work.
+    pub fn reconnect(&self, options: PgConnectOptions) {
+        self.pool
+            .set_connect_options(own_options(options, self.pgbouncer));
     }
 
     /// The schema that holds the mirror's tables.
@@ -157,6 +164,25 @@ impl Store {
             Err(_) => Error::Unavailable("the server does not answer".to_owned()),
         }
     }
+}
+
+fn own_options(options: PgConnectOptions, pgbouncer: bool) -> PgConnectOptions {
+    let options = options.application_name("calmirror");
+    if pgbouncer {
+        // PgBouncer refuses start-up parameters that it does not know.
+        options.statement_cache_capacity(0).extra_float_digits(None)
+    } else {
+        options
+    }
+}
+
+fn begin_statement(schema: &str, lock_timeout: Duration) -> String {
+    format!(
+        "BEGIN; SET LOCAL search_path TO {}; SET LOCAL lock_timeout TO '{}ms'; \
+         SET LOCAL statement_timeout TO '60s'; SET LOCAL idle_in_transaction_session_timeout TO '60s'",
+        quote_identifier(schema),
+        lock_timeout.as_millis(),
+    )
 }
 
 fn quote_identifier(name: &str) -> String {

@@ -5,9 +5,18 @@ use sqlx::{error::DatabaseError, migrate::MigrateError, postgres::PgDatabaseErro
 /// A failure of the store. Texts of Postgres are quoted without their context, which could hold a user's data.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// Try again: the server is away, starting, stopping, full or busy.
+    /// Try again: the server is away, starting or stopping, or a connection to it broke.
     #[error("the database is unavailable: {0}")]
     Unavailable(String),
+    /// Try again: others were in the way, with a lock, a deadlock, or by cancelling the statement.
+    #[error("the database is busy: {0}")]
+    Busy(String),
+    /// Try again: the server is out of disk, memory or connections.
+    #[error("the database has no room: {0}")]
+    Full(String),
+    /// Try again, on a new connection: after a failover an old one may still lead to the server that was the primary.
+    #[error("the database is read-only: {0}")]
+    ReadOnly(String),
     /// Read again and try again: a row is not as it was when it was read.
     #[error("rows of the mirror changed between reading and writing them")]
     Conflict,
@@ -26,6 +35,9 @@ pub enum Error {
     /// Migrate first.
     #[error("the database has no tables of calmirror, or older ones, in schema {schema}")]
     NotMigrated { schema: String },
+    /// A part of the schema is gone, or was never made.
+    #[error("something of the mirror is missing in the database: {0}")]
+    Missing(String),
     /// Use a newer calmirror.
     #[error(
         "the database was migrated by a newer calmirror: it has migration {0}, which this one does not know"
@@ -39,7 +51,15 @@ pub enum Error {
 impl Error {
     /// Whether the same call may succeed a moment later.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Unavailable(_) | Self::Conflict)
+        match self {
+            Self::Unavailable(_) | Self::Busy(_) | Self::Full(_) | Self::ReadOnly(_) | Self::Conflict => true,
+            Self::Fenced { .. }
+            | Self::SourceChanged { .. }
+            | Self::NotMigrated { .. }
+            | Self::Missing(_)
+            | Self::Newer(_)
+            | Self::Refused(_) => false,
+        }
     }
 
     /// What the operator can do, where the error itself does not say it.
@@ -48,7 +68,19 @@ impl Error {
             Self::Unavailable(_) => Some(
                 "check that Postgres runs and that database.url reaches it; `calmirror run` goes on by itself",
             ),
+            Self::Busy(_) => Some(
+                "if it comes again, end the session that holds the lock (see pg_stat_activity); `calmirror run` goes on by itself",
+            ),
+            Self::Full(_) => Some(
+                "give the server disk, memory or connections, as it says; `calmirror run` goes on by itself",
+            ),
+            Self::ReadOnly(_) => Some(
+                "database.url must lead to the primary, and default_transaction_read_only be off there; `calmirror run` goes on by itself",
+            ),
             Self::NotMigrated { .. } => Some("run `calmirror migrate`"),
+            Self::Missing(_) => Some(
+                "run `calmirror migrate`; if it has nothing to do, restore what was dropped, or rename it back",
+            ),
             Self::Newer(_) => Some("install the calmirror that migrated the database, or a later one"),
             Self::SourceChanged { .. } => Some(
                 "if the move is meant, run `calmirror sync --accept-source` once; otherwise correct calcom.base_url",
@@ -98,20 +130,14 @@ fn from_database(error: &dyn DatabaseError) -> Error {
         None => error.message().to_owned(),
     };
     match code.as_str() {
-        // serialization_failure, deadlock_detected: somebody else's transaction won.
-        "40001" | "40P01" => Error::Conflict,
-        // lock_not_available, query_canceled: an analyst's lock, a statement time-out.
-        "55P03" | "57014" => Error::Unavailable(message),
-        // read_only_sql_transaction: a failover in progress shows a standby.
-        "25006" => Error::Unavailable(message),
-        // protocol_violation is what PgBouncer says while its server is away.
-        "08P01" => Error::Unavailable(message),
-        code if ["08", "53", "57", "58"]
-            .iter()
-            .any(|class| code.starts_with(class)) =>
-        {
-            Error::Unavailable(message)
-        }
+        // serialization_failure, deadlock_detected; lock_not_available; query_canceled by a time-out or an operator.
+        "40001" | "40P01" | "55P03" | "57014" => Error::Busy(message),
+        // read_only_sql_transaction.
+        "25006" => Error::ReadOnly(message),
+        // insufficient_resources: disk_full, out_of_memory, too_many_connections.
+        code if code.starts_with("53") => Error::Full(message),
+        // Connections, operator_intervention, errors of the system. PgBouncer says 08P01 while its server is away.
+        code if ["08", "57", "58"].iter().any(|class| code.starts_with(class)) => Error::Unavailable(message),
         // idle_in_transaction_session_timeout and its kind end the session.
         code if code.starts_with("25P") => Error::Unavailable(message),
         // unique_violation: the ledger has the version that a row of the mirror was to become.
@@ -119,10 +145,25 @@ fn from_database(error: &dyn DatabaseError) -> Error {
             "a row of managed_users is not as the ledger left it; `calmirror verify --repair` sets it right"
                 .to_owned(),
         ),
-        // undefined_table, undefined_function, undefined_column.
-        "42P01" | "42883" | "42703" | "3F000" => {
-            Error::Refused(format!("{message}; run `calmirror migrate`"))
+        // undefined_table, undefined_function, undefined_column, invalid_schema_name.
+        "42P01" | "42883" | "42703" | "3F000" => Error::Missing(message),
+        code => Error::Refused(match refusal_remedy(code) {
+            Some(remedy) => format!("{message}; {remedy}"),
+            None => message,
+        }),
+    }
+}
+
+fn refusal_remedy(code: &str) -> Option<&'static str> {
+    match code {
+        // invalid_catalog_name.
+        "3D000" => Some("create that database, or correct database.url"),
+        // invalid_password, invalid_authorization_specification.
+        "28P01" | "28000" => {
+            Some("correct user and password in database.url, or what the server allows them")
         }
-        _ => Error::Refused(message),
+        // insufficient_privilege.
+        "42501" => Some("grant it to the user of database.url"),
+        _ => None,
     }
 }

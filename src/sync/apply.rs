@@ -73,7 +73,12 @@ impl Retries {
             Some(delay)
                 if error.is_transient() && (self.made == 0 || self.since.elapsed() < RETRY_WITHIN) =>
             {
-                tracing::debug!(error = %error, "the database is asked again");
+                if let Error::Busy(_) = error {
+                    // Who is in the way may want to know, also when it comes to nothing.
+                    tracing::warn!(error = %error, "the database is asked again");
+                } else {
+                    tracing::debug!(error = %error, "the database is asked again");
+                }
                 self.made += 1;
                 tokio::time::sleep(*delay).await;
                 Ok(())
@@ -163,7 +168,7 @@ async fn take_batch<S: Source>(
         let known = match bounded(known(pass, run, tables, &ids)).await {
             Ok(known) => known,
             Err(error) => {
-                retries.wait(error).await?;
+                retries.wait(pass.store.name_holder(error).await).await?;
                 continue;
             }
         };
@@ -181,7 +186,7 @@ async fn take_batch<S: Source>(
         };
         // Of a conflict it is known that nothing was written.
         attempted = (error != Error::Conflict).then_some(set);
-        retries.wait(error).await?;
+        retries.wait(pass.store.name_holder(error).await).await?;
     };
     match hand {
         Hand::Writing(_) => {

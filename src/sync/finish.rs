@@ -132,7 +132,7 @@ impl<S: Source> Pass<'_, S> {
                 // Nothing was written then.
                 attempted = None;
             }
-            retries.wait(error).await?;
+            retries.wait(self.store.name_holder(error).await).await?;
         }
     }
 
