@@ -19,7 +19,7 @@ use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use apply::Hand;
-pub(crate) use apply::{bounded, with_retries};
+pub(crate) use apply::with_retries;
 use beforehand::Beforehand;
 pub use plan::{Fate, Plan, Planned};
 pub use report::{Failure, Lines, Report};

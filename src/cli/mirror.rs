@@ -1,11 +1,12 @@
 //! The parts that a pass needs, put together from the configuration.
 
 use std::{
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
 
 use anyhow::Context as _;
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -15,8 +16,8 @@ use crate::{
     config::{self, Config, DatabaseUrl, LogValues},
     embedded::{self, Embedded},
     schedule::Cron,
-    store::{Settings, Store, Trigger},
-    sync::{Lines, Pass, Plan, Planned, Report, bounded},
+    store::{self, Settings, Store, Trigger},
+    sync::{Lines, Pass, Plan, Planned, Report, with_retries},
 };
 
 /// For what is left to say to the database at the end of the process.
@@ -26,7 +27,14 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub struct Database {
     pub store: Store,
-    embedded: Option<Embedded>,
+    embedded: Option<Local>,
+}
+
+/// An embedded server.
+#[derive(Debug)]
+struct Local {
+    server: Mutex<Embedded>,
+    psql: String,
 }
 
 impl Database {
@@ -52,7 +60,10 @@ impl Database {
                     .context("the embedded Postgres does not start")?;
                 Ok(Self {
                     store: Store::open(server.connect_options(), &settings),
-                    embedded: Some(server),
+                    embedded: Some(Local {
+                        psql: server.psql_command(),
+                        server: Mutex::new(server),
+                    }),
                 })
             }
         }
@@ -65,14 +76,37 @@ impl Database {
 
     /// The line that opens a shell on an embedded database.
     pub fn psql_command(&self) -> Option<String> {
-        self.embedded.as_ref().map(Embedded::psql_command)
+        self.embedded.as_ref().map(|local| local.psql.clone())
+    }
+
+    /// Makes the database ready for a pass: an embedded server that ended by itself is started again, and tables that are
+    /// missing are made. Asked before each pass, since either can be lost while the daemon runs.
+    async fn prepare(&self) -> Result<(), store::Error> {
+        if let Some(local) = &self.embedded {
+            let mut server = local.server.lock().await;
+            match server.revive().await {
+                Ok(false) => {}
+                Ok(true) => {
+                    tracing::warn!("the embedded Postgres had ended and was started again");
+                    self.store.reconnect(server.connect_options());
+                }
+                Err(error) => {
+                    let text = format!("{:#}", anyhow::Error::from(error));
+                    return Err(store::Error::Unavailable(format!(
+                        "the embedded Postgres does not start: {}",
+                        text.lines().map(str::trim).collect::<Vec<_>>().join(" ")
+                    )));
+                }
+            }
+        }
+        with_retries(|| self.store.migrate()).await.map(drop)
     }
 
     /// Closes the connections, and stops the embedded server unless somebody else uses it.
     pub async fn close(self) {
         self.store.close().await;
-        if let Some(server) = self.embedded
-            && let Err(error) = server.stop().await
+        if let Some(local) = self.embedded
+            && let Err(error) = local.server.into_inner().stop().await
         {
             tracing::warn!(error = %error, "the embedded Postgres did not stop");
         }
@@ -111,8 +145,6 @@ pub struct Mirror {
     process: i64,
     /// Passes that have begun and not returned. One that was cut never does.
     under_way: AtomicUsize,
-    /// The database has been seen to have the tables of this version.
-    migrated: AtomicBool,
 }
 
 /// What one pass is asked for beyond the configuration.
@@ -160,7 +192,6 @@ impl Mirror {
             clients,
             process: fastrand::i64(..),
             under_way: AtomicUsize::new(0),
-            migrated: AtomicBool::new(false),
         })
     }
 
@@ -168,11 +199,8 @@ impl Mirror {
     pub async fn pass(&self, client: usize, request: Request<'_>, cancel: &CancellationToken) -> Report {
         let pass = self.prepare(client, request);
         let started = tokio::time::Instant::now();
-        if !self.migrated.load(Ordering::Acquire) {
-            match bounded(self.database.store.migrate()).await {
-                Ok(_) => self.migrated.store(true, Ordering::Release),
-                Err(error) => return pass.refused(error, started).await,
-            }
+        if let Err(error) = self.database.prepare().await {
+            return pass.refused(error, started).await;
         }
         self.under_way.fetch_add(1, Ordering::AcqRel);
         let report = pass.run(cancel).await;
