@@ -83,12 +83,42 @@ fn sources(dir: &Path, text: &mut String) {
     }
 }
 
-#[test]
-fn every_test_that_a_promise_names_is_there() {
+fn all_sources() -> String {
     let mut code = String::new();
     for dir in ["src", "tests"] {
         sources(&Path::new(ROOT).join(dir), &mut code);
     }
+    code
+}
+
+#[test]
+fn every_test_in_a_column_shown_by_is_there() {
+    let code = all_sources();
+    let document = read("docs/operations.md");
+    let mut shown = false;
+    let mut named = 0;
+    for line in document.lines() {
+        if !line.starts_with('|') {
+            shown = false;
+        } else if line.ends_with("| shown by |") {
+            shown = true;
+        } else if shown && !line.starts_with("|---") {
+            let cell = line.trim_matches('|').rsplit('|').next().unwrap_or_default();
+            let tests: Vec<&str> = cell.split('`').skip(1).step_by(2).collect();
+            assert!(!tests.is_empty(), "no test in: {line}");
+            for test in tests {
+                let is_there = code.contains(&format!("fn {test}("));
+                assert!(is_there, "there is no test {test}");
+                named += 1;
+            }
+        }
+    }
+    assert!(named >= 12, "only {named} tests are named");
+}
+
+#[test]
+fn every_test_that_a_promise_names_is_there() {
+    let code = all_sources();
     let promises = table(&read("docs/architecture.md"), "Promises");
     assert!(promises.len() >= 11, "only {} promises", promises.len());
     for promise in &promises {

@@ -2,6 +2,7 @@
 
 mod calcom;
 mod cli;
+mod databases;
 mod docs;
 mod embedded;
 mod fields;

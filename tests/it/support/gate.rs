@@ -25,7 +25,7 @@ pub(crate) struct Gate {
     /// Bound, and not listening yet.
     socket: Option<TcpSocket>,
     address: SocketAddr,
-    behind: Behind,
+    behind: Arc<Mutex<Behind>>,
     state: watch::Sender<State>,
     loss: Loss,
     server: JoinSet<()>,
@@ -89,6 +89,16 @@ impl Gate {
         (gate, url.to_string())
     }
 
+    /// In front of a socket of the file system.
+    pub(crate) fn before_socket(path: PathBuf) -> Self {
+        Self::new(Behind::Unix(path))
+    }
+
+    /// New connections lead to another socket from now on, as when a name has got another address.
+    pub(crate) fn lead_to_socket(&self, path: PathBuf) {
+        *self.behind.lock().expect("no test panics with this lock") = Behind::Unix(path);
+    }
+
     fn new(behind: Behind) -> Self {
         let socket = TcpSocket::new_v4().expect("there are sockets");
         socket
@@ -97,7 +107,7 @@ impl Gate {
         Self {
             address: socket.local_addr().expect("it is bound"),
             socket: Some(socket),
-            behind,
+            behind: Arc::new(Mutex::new(behind)),
             state: watch::Sender::new(State::Open),
             loss: Loss::default(),
             server: JoinSet::new(),
@@ -114,11 +124,16 @@ impl Gate {
             return;
         };
         let listener = socket.listen(64).expect("the port is ours");
-        let (behind, state, loss) = (self.behind.clone(), self.state.subscribe(), self.loss.clone());
+        let (behind, state, loss) = (
+            Arc::clone(&self.behind),
+            self.state.subscribe(),
+            self.loss.clone(),
+        );
         self.server.spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((front, _)) = listener.accept().await {
-                connections.spawn(pass_on(front, behind.clone(), state.clone(), loss.clone()));
+                let behind = behind.lock().expect("no test panics with this lock").clone();
+                connections.spawn(pass_on(front, behind, state.clone(), loss.clone()));
             }
         });
     }
