@@ -59,6 +59,40 @@ async fn no_commit_of_a_pass_needs_its_answer() {
     stage.assert_true(23).await;
 }
 
+/// A pass that loses an answer and its database with it: what was committed counts, though the pass never hears of it.
+async fn a_pass_that_never_hears(stage: &mut Stage, words: &[&'static str], changes: i64) {
+    stage.gate.lose_answer_and_shut(words);
+    let ended = stage.sync().await.expect(75);
+    assert!(stage.gate.has_lost(), "{words:?} never came: {ended}");
+    let written: i64 = stage.value("select count(*) from managed_user_changes").await;
+    assert_eq!(written, changes, "{words:?}: it was committed");
+    stage.gate.open();
+    let ended = stage.sync().await.expect(0);
+    assert_eq!(
+        ended.json()[0]["outcome"],
+        "no_change",
+        "{words:?}: nothing is left to do: {ended}"
+    );
+    stage.assert_true(changes).await;
+}
+
+#[tokio::test]
+async fn what_was_committed_as_the_database_went_away_is_not_written_again() {
+    let mut stage = Stage::new(20).await;
+    a_pass_that_never_hears(&mut stage, &BATCH, 20).await;
+
+    let gone = stage.client.users[1];
+    stage
+        .simulator
+        .delete_user(gone)
+        .expect("the user can be deleted");
+    stage.sync().await.expect(0);
+    a_pass_that_never_hears(&mut stage, &REMOVALS, 21).await;
+
+    stage.change(2, "Antarctica/Troll");
+    a_pass_that_never_hears(&mut stage, &END, 22).await;
+}
+
 #[tokio::test]
 async fn tables_whose_making_was_not_answered_are_there() {
     let stage = Stage::new(5).await;

@@ -34,12 +34,16 @@ pub(crate) struct Gate {
 /// Words to wait for on their way to the server. The answer to what holds the last of them is lost, and the connection with
 /// it.
 #[derive(Clone, Debug, Default)]
-struct Loss(Arc<Mutex<VecDeque<&'static [u8]>>>);
+struct Loss {
+    words: Arc<Mutex<VecDeque<&'static [u8]>>>,
+    /// The gate is shut with the loss, so that nobody can ask what became of it.
+    shuts: Arc<AtomicBool>,
+}
 
 impl Loss {
     /// Whether this was the last word.
     fn hears(&self, chunk: &[u8]) -> bool {
-        let mut words = self.0.lock().expect("no test panics with this lock");
+        let mut words = self.words.lock().expect("no test panics with this lock");
         let Some(word) = words.front() else { return false };
         if !chunk.windows(word.len()).any(|window| window == *word) {
             return false;
@@ -124,11 +128,7 @@ impl Gate {
             return;
         };
         let listener = socket.listen(64).expect("the port is ours");
-        let (behind, state, loss) = (
-            Arc::clone(&self.behind),
-            self.state.subscribe(),
-            self.loss.clone(),
-        );
+        let (behind, state, loss) = (Arc::clone(&self.behind), self.state.clone(), self.loss.clone());
         self.server.spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((front, _)) = listener.accept().await {
@@ -140,14 +140,20 @@ impl Gate {
 
     /// Loses the answer to the message that holds the last of these words, once each has been sent after the one before.
     pub(crate) fn lose_answer(&self, words: &[&'static str]) {
-        let mut wanted = self.loss.0.lock().expect("no test panics with this lock");
+        let mut wanted = self.loss.words.lock().expect("no test panics with this lock");
         wanted.extend(words.iter().map(|word| word.as_bytes()));
+    }
+
+    /// As [`Gate::lose_answer`], and shuts the gate.
+    pub(crate) fn lose_answer_and_shut(&self, words: &[&'static str]) {
+        self.loss.shuts.store(true, Ordering::SeqCst);
+        self.lose_answer(words);
     }
 
     /// Whether the answer was lost.
     pub(crate) fn has_lost(&self) -> bool {
         self.loss
-            .0
+            .words
             .lock()
             .expect("no test panics with this lock")
             .is_empty()
@@ -162,19 +168,20 @@ impl Gate {
     }
 }
 
-async fn pass_on(front: TcpStream, behind: Behind, mut state: watch::Receiver<State>, loss: Loss) {
-    let mut shut = state.clone();
+async fn pass_on(front: TcpStream, behind: Behind, gate: watch::Sender<State>, loss: Loss) {
+    let mut state = gate.subscribe();
+    let mut shut = gate.subscribe();
     tokio::select! {
         _ = shut.wait_for(|state| *state == State::Shut) => {}
         () = async {
             state.wait_for(|state| *state == State::Open).await.expect("the gate is there");
             match behind {
                 Behind::Tcp(address) => match TcpStream::connect(address).await {
-                    Ok(back) => join(front, back, state, &loss).await,
+                    Ok(back) => join(front, back, &gate, &loss).await,
                     Err(_) => drop(front),
                 },
                 Behind::Unix(path) => match UnixStream::connect(path).await {
-                    Ok(back) => join(front, back, state, &loss).await,
+                    Ok(back) => join(front, back, &gate, &loss).await,
                     Err(_) => drop(front),
                 },
             }
@@ -182,7 +189,7 @@ async fn pass_on(front: TcpStream, behind: Behind, mut state: watch::Receiver<St
     }
 }
 
-async fn join<A, B>(front: A, back: B, state: watch::Receiver<State>, loss: &Loss)
+async fn join<A, B>(front: A, back: B, gate: &watch::Sender<State>, loss: &Loss)
 where
     A: AsyncRead + AsyncWrite,
     B: AsyncRead + AsyncWrite,
@@ -192,13 +199,19 @@ where
     let losing = AtomicBool::new(false);
     // Either end's leaving ends both: half-open connections are nothing that these protocols use.
     tokio::select! {
-        () = pump(from_front, to_back, state.clone(), |chunk| {
+        () = pump(from_front, to_back, gate.subscribe(), |chunk| {
             if loss.hears(chunk) {
                 losing.store(true, Ordering::SeqCst);
             }
             true
         }) => {}
-        () = pump(from_back, to_front, state, |_| !losing.load(Ordering::SeqCst)) => {}
+        () = pump(from_back, to_front, gate.subscribe(), |_| {
+            let lost = losing.load(Ordering::SeqCst);
+            if lost && loss.shuts.swap(false, Ordering::SeqCst) {
+                gate.send_replace(State::Shut);
+            }
+            !lost
+        }) => {}
     }
 }
 
