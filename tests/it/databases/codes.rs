@@ -1,11 +1,6 @@
 //! What Postgres may answer, and what becomes of it.
 
-use calmirror::{
-    calcom::Source as _,
-    compare,
-    model::RunOutcome,
-    store::{BeginRun, Error},
-};
+use calmirror::{calcom::Source as _, compare, model::RunOutcome, store::Error};
 use tokio_util::sync::CancellationToken;
 
 use super::stage::{COMPLETE, FAILED, Stage, failed_for, the_line, times};
@@ -77,14 +72,7 @@ const CODES: [(&str, &str); 27] = [
 #[tokio::test]
 async fn each_code_is_of_its_kind_and_only_what_may_pass_is_tried_again() {
     let world = World::new(3).await;
-    let begin = BeginRun {
-        client_id: &world.client.id,
-        client_name: &world.client.name,
-        base_url: &world.simulator.base_url(),
-        tick: None,
-        accept_source: false,
-    };
-    let run = world.store.begin_run(&begin).await.expect("a run can begin");
+    let run = world.begin().await;
     let id = world.client.users[0];
     let observation = world.source.get_user(id).await.expect("the simulator answers");
     let known = world.store.known(&run, &[id]).await.expect("the store answers");
