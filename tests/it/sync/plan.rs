@@ -38,6 +38,11 @@ struct Said {
 }
 
 impl Said {
+    fn held(&self) -> Vec<i64> {
+        let held = self.gone.iter().filter(|(_, fate)| **fate == Fate::Held);
+        held.map(|(user, _)| *user).collect()
+    }
+
     fn hear(&mut self, planned: Planned<'_>) {
         match planned {
             Planned::Batch(set) => {

@@ -3,13 +3,21 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use calmirror::{
-    model::UserId,
+    model::{RunOutcome, UserId},
     simulator::{Answer, Refusal, Target},
 };
 use serde_json::json;
 
 use super::{everything, made, plan};
 use crate::support::world::World;
+
+/// The users whose removals wait for an operator.
+async fn held(world: &World) -> Vec<i64> {
+    sqlx::query_scalar("select user_id from held_removals order by user_id")
+        .fetch_all(&world.pool)
+        .await
+        .expect("what is held can be read")
+}
 
 /// Changes of the world between two passes, by dice.
 struct Fortune {
@@ -112,6 +120,10 @@ async fn what_a_plan_says_is_what_the_next_pass_does() {
 
             let report = world.pass().await;
             assert_eq!(made(&world).await, said.changes, "{at}: {:?}", report.error);
+            // A set that waits outlives a pass that did not see everyone.
+            if report.outcome == RunOutcome::Held || report.outcome.is_complete() {
+                assert_eq!(held(&world).await, said.held(), "{at}: {:?}", report.error);
+            }
             let foreseen = &first.report;
             let counts = |r: &calmirror::sync::Report| {
                 [
@@ -142,4 +154,47 @@ async fn what_a_plan_says_is_what_the_next_pass_does() {
     ] {
         assert!(seen.contains_key(part), "no {part} in {seen:?}");
     }
+}
+
+#[tokio::test]
+async fn what_nobody_vouches_for_is_held_in_the_plan_as_in_the_pass() {
+    let world = World::new(12).await;
+    world.pass().await;
+    let mut fortune = Fortune {
+        dice: fastrand::Rng::with_seed(0),
+        gone: BTreeMap::new(),
+        later: Vec::new(),
+    };
+    for user in world.users() {
+        fortune.leave(&world, user);
+    }
+    let cause = |report: &calmirror::sync::Report| {
+        let error = report.error.clone().expect("a held pass says why");
+        error
+            .split_once(": nothing is")
+            .map_or(error.clone(), |(cause, _)| cause.to_owned())
+    };
+    for turn in 1..=3 {
+        let (plan, said) = plan(&world).await;
+        let report = world.pass().await;
+        assert_eq!(plan.report.outcome, RunOutcome::Held);
+        assert_eq!(cause(&plan.report), cause(&report));
+        let expected = if turn == 1 { Vec::new() } else { world.users() };
+        assert_eq!(said.held(), expected, "turn {turn}");
+        assert_eq!(held(&world).await, expected, "turn {turn}");
+    }
+    // What was said without a control counts for nothing once there is one.
+    let user = world.users()[0];
+    let record = fortune.gone.remove(&user).expect("it is gone");
+    world
+        .simulator
+        .place_raw(world.client_id(), user, record)
+        .expect("it can come back");
+    let (plan, said) = plan(&world).await;
+    assert_eq!(
+        (plan.report.outcome, said.held()),
+        (RunOutcome::NoChange, Vec::new())
+    );
+    assert_eq!(world.pass().await.outcome, RunOutcome::NoChange);
+    assert_eq!(held(&world).await, [0; 0]);
 }
