@@ -86,7 +86,6 @@ enum Command {
     History(history::HistoryArgs),
     /// Erase all that the mirror holds of one user, for good
     Forget(forget::ForgetArgs),
-    /// Compare the mirror with its ledger, and set right what was edited in Postgres
     /// Compare the mirror with its ledger; with --repair, set right what was edited in Postgres
     Verify(verify::VerifyArgs),
     /// Bring the database's tables up to this version

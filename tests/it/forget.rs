@@ -358,11 +358,17 @@ async fn what_was_compared_before_is_a_conflict_and_left_out_after() {
 
 /// Waits until so many wait for a lock on the fence.
 pub(crate) async fn waiting_for_fence(pool: &PgPool, sessions: i64) {
+    waiting_for(pool, "sync_state", sessions).await;
+}
+
+/// Waits until so many wait for a lock on a table.
+pub(crate) async fn waiting_for(pool: &PgPool, table: &str, sessions: i64) {
     let wait = async {
         loop {
             let waiting: i64 = sqlx::query_scalar(
-                "select count(*) from pg_locks where relation = 'sync_state'::regclass and not granted",
+                "select count(*) from pg_locks where relation = $1::regclass and not granted",
             )
+            .bind(table)
             .fetch_one(pool)
             .await
             .expect("locks can be read");

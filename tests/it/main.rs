@@ -9,6 +9,7 @@ mod fields;
 mod forget;
 mod packaging;
 mod queries;
+mod rejects;
 mod schema;
 mod simulator;
 mod support;
