@@ -1,6 +1,6 @@
 //! Removals that wait for an operator: one set a client, that of its newest pass.
 
-use super::{Error, Run, Store, tx::Tx};
+use super::{Error, Run, Store, forget, tx::Tx};
 use crate::{
     compare::Removal,
     model::{ClientId, HeldReason, UserId},
@@ -48,6 +48,7 @@ impl Store {
             .unzip();
         let mut tx = self.begin().await?;
         run.check_fence(&mut tx).await?;
+        forget::check_users(&mut tx, &ids).await?;
         let set_hash = sqlx::query_scalar!(
             r#"
             select encode(sha256(convert_to(string_agg(id || ':' || version, ',' order by id), 'UTF8')), 'hex') as "hash!"

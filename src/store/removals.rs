@@ -179,10 +179,9 @@ impl Store {
         let mut tx = self.begin().await?;
         let live = sqlx::query_scalar!(
             r#"
-            select u.id from managed_users as u
-            join unnest($2::bigint[]) with ordinality as wanted (id, place) on wanted.id = u.id
-            where u.client_id = $1 and u.removed_at is null
-            order by wanted.place
+            select id as "id!" from managed_users where client_id = $1 and removed_at is null
+            intersect
+            select unnest($2::bigint[])
             limit $3
             "#,
             client.as_str(),
