@@ -2,6 +2,7 @@
 //!
 //! Wire shapes are private to this module; what leaves it are the types of [`crate::model`] and [`Error`].
 
+mod body;
 mod budget;
 mod client;
 mod error;
@@ -12,7 +13,7 @@ use std::future::Future;
 use crate::model::{Observation, UserId};
 
 pub use client::{Api, ApiClient};
-pub use error::{Disposition, Error, Obstacle, Refusal, Said};
+pub use error::{Disposition, Error, Flaw, Obstacle, Refusal, Said};
 pub use wire::{Answer, decode_answer};
 
 /// What can be asked of one client's users. Implemented by the HTTP client, and by scripts in tests.
@@ -22,6 +23,9 @@ pub trait Source: Send + Sync {
     /// # Errors
     /// The last try's error, when no answer proved anything of the user.
     fn get_user(&self, user: UserId) -> impl Future<Output = Result<Observation, Error>> + Send;
+
+    /// A pass begins: what is told once a pass may be told again.
+    fn begin_pass(&self) {}
 
     /// HTTP tries made since the source was built.
     fn requests(&self) -> u64;

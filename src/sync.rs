@@ -87,6 +87,7 @@ impl<S: Source> Pass<'_, S> {
     /// Once `cancel` is cancelled, no further request is made; what was observed is still written.
     pub async fn run(&self, cancel: &CancellationToken) -> Report {
         let started = Instant::now();
+        self.source.begin_pass();
         let requests_before = self.source.requests();
         let mut report = match self.begin(cancel).await {
             Ok(run) => self.run_begun(&run, requests_before, cancel).await,

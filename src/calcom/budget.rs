@@ -21,10 +21,16 @@ use governor::{
 use reqwest::{StatusCode, header::HeaderMap};
 use tokio::time::{Instant, sleep_until};
 
-use window::{Limits, MAX_WAIT};
+use window::Limits;
 
 /// Cal.com blocks for a minute, and does so whether or not it says it.
 const DEFAULT_BLOCK: Duration = Duration::from_secs(60);
+
+/// The longest silence that a pass waits out: five windows of Cal.com's limit, and the margin. A longer block ends the pass.
+pub(super) const MAX_WAIT: Duration = Duration::from_secs(301);
+
+/// The longest rest that is given to a server in trouble because it asks for one. What asks for more is away.
+pub(super) const MAX_REST: Duration = Duration::from_secs(10);
 
 /// Added to what the server says, which it rounds to seconds, and which was true some milliseconds ago.
 const MARGIN: Duration = Duration::from_secs(1);
@@ -63,12 +69,37 @@ pub(super) struct Permit<'a> {
     granted: Instant,
 }
 
-/// What an answer did to the budget.
+/// What an answer says about when to ask again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Heard {
+    /// For a 429 and for nothing else.
+    pub(super) block: Option<Block>,
+    /// How long a server in trouble wants to be left alone, if it says so.
+    pub(super) rest: Option<Duration>,
+}
+
+/// What a 429 did to the budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Block {
     pub(super) until: Instant,
     /// The first 429 of a block, rather than one of another request that was on its way.
     pub(super) begins: bool,
+    /// Short enough for a pass to wait for its end.
+    pub(super) is_waited_for: bool,
+}
+
+/// A time in which nothing is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Silence {
+    pub(super) until: Instant,
+    /// A 429 asked for it.
+    pub(super) is_block: bool,
+}
+
+impl Silence {
+    pub(super) fn left(&self) -> Duration {
+        self.until.saturating_duration_since(Instant::now())
+    }
 }
 
 impl Budget {
@@ -86,12 +117,19 @@ impl Budget {
         }
     }
 
-    /// Waits until a request may be sent.
-    pub(super) async fn permit(&self) -> Permit<'_> {
+    /// Waits until a request may be sent. `waits` is told of each silence that it waits for.
+    ///
+    /// # Errors
+    /// The end of a silence that is too long to wait for.
+    pub(super) async fn permit(&self, waits: impl Fn(Silence)) -> Result<Permit<'_>, Instant> {
         loop {
             // Silence comes first: a share of the rate that is taken during one would be lost.
-            while let Some(until) = self.quiet() {
-                sleep_until(until).await;
+            while let Some(silence) = self.quiet() {
+                if silence.left() > MAX_WAIT {
+                    return Err(silence.until);
+                }
+                waits(silence);
+                sleep_until(silence.until).await;
             }
             if let Some(until) = self.paced() {
                 sleep_until(until).await;
@@ -101,17 +139,21 @@ impl Budget {
             let mut state = self.state();
             if state.quiet_until.is_none_or(|until| until <= granted) {
                 state.in_flight += 1;
-                return Permit {
+                return Ok(Permit {
                     budget: self,
                     granted,
-                };
+                });
             }
         }
     }
 
-    fn quiet(&self) -> Option<Instant> {
-        let until = self.state().quiet_until?;
-        (until > Instant::now()).then_some(until)
+    fn quiet(&self) -> Option<Silence> {
+        let state = self.state();
+        let until = state.quiet_until?;
+        (until > Instant::now()).then_some(Silence {
+            until,
+            is_block: state.blocked_until == Some(until),
+        })
     }
 
     /// Takes a share of the rate, or says when there will be one.
@@ -130,18 +172,21 @@ impl Budget {
 }
 
 impl Permit<'_> {
-    /// Corrects the budget by an answer's status and headers. A block is given for a 429 and for nothing else.
+    /// Corrects the budget by an answer's status and headers.
     pub(super) fn answered(
         &self,
         status: StatusCode,
         headers: &HeaderMap,
         wall_clock: DateTime<Utc>,
-    ) -> Option<Block> {
+    ) -> Heard {
         let limits = Limits::read(headers, wall_clock);
         let now = Instant::now();
         let mut state = self.budget.state();
         if status == StatusCode::TOO_MANY_REQUESTS {
-            return Some(state.block(&limits, self.granted, now));
+            return Heard {
+                block: Some(state.block(&limits, self.granted, now)),
+                rest: None,
+            };
         }
         state.blocks_in_a_row = 0;
         // This request is counted in what remains; the others that are under way may not be yet.
@@ -152,9 +197,16 @@ impl Permit<'_> {
             (remaining <= others && !reset.is_zero()).then_some(reset)
         });
         if let Some(reset) = used_up.max() {
-            state.quiet_until = state.quiet_until.max(Some(now + reset + MARGIN));
+            // Only a 429 is believed that it takes longer than a pass may wait.
+            state.quiet_until = state.quiet_until.max(Some(now + (reset + MARGIN).min(MAX_WAIT)));
         }
-        None
+        let rest = limits
+            .retry_after
+            .filter(|rest| status.is_server_error() && !rest.is_zero());
+        if let Some(rest) = rest.filter(|rest| *rest <= MAX_REST) {
+            state.quiet_until = state.quiet_until.max(Some(now + rest));
+        }
+        Heard { block: None, rest }
     }
 }
 
@@ -171,10 +223,7 @@ impl State {
         if begins {
             self.blocks_in_a_row = self.blocks_in_a_row.saturating_add(1);
         }
-        let named = limits
-            .longest_wait()
-            .unwrap_or(DEFAULT_BLOCK)
-            .clamp(MARGIN, MAX_WAIT);
+        let named = limits.longest_wait().unwrap_or(DEFAULT_BLOCK).max(MARGIN);
         // A second block with no answer in between: what the first one said was too short.
         let wait = if self.blocks_in_a_row > 1 {
             named.max(DEFAULT_BLOCK)
@@ -184,9 +233,11 @@ impl State {
         let until = self.blocked_until.max(Some(now + wait + MARGIN));
         self.blocked_until = until;
         self.quiet_until = self.quiet_until.max(until);
+        let until = self.quiet_until.unwrap_or(now);
         Block {
-            until: self.quiet_until.unwrap_or(now),
+            until,
             begins,
+            is_waited_for: until <= now + MAX_WAIT,
         }
     }
 }

@@ -3,13 +3,13 @@
 use std::{
     sync::{
         Mutex, MutexGuard, Once, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use reqwest::{
-    Response, StatusCode,
+    Response,
     header::{self, HeaderMap, HeaderValue},
     redirect,
 };
@@ -20,7 +20,8 @@ use url::Url;
 
 use super::{
     Answer, Disposition, Error, Said, Source,
-    budget::{Budget, Permit},
+    body::Bodies,
+    budget::{Budget, Permit, Silence},
     decode_answer,
 };
 use crate::{
@@ -47,15 +48,15 @@ const MAX_CONNECT: Duration = Duration::from_secs(10);
 /// would fail.
 const MAX_IDLE: Duration = Duration::from_secs(4);
 
-/// Cal.com's envelope of an error is a hundredth of this. What is longer is a page, of which nothing is needed.
-const MAX_FAILURE_BYTES: usize = 64 * 1024;
+/// A wait that is long enough for somebody to wonder why nothing happens.
+const LONG_WAIT: Duration = Duration::from_secs(5);
 
 /// What all clients share: connections, time-outs, and where Cal.com is.
 #[derive(Clone, Debug)]
 pub struct Api {
     http: reqwest::Client,
     base_url: Url,
-    max_answer_bytes: usize,
+    bodies: Bodies,
 }
 
 impl Api {
@@ -91,7 +92,7 @@ impl Api {
                 .build()
                 .map_err(|error| Error::Setup(error.without_url()))?,
             base_url: config.base_url.clone(),
-            max_answer_bytes: config.max_answer_bytes,
+            bodies: Bodies::new(config.max_answer_bytes, config.timeout),
         })
     }
 
@@ -106,6 +107,7 @@ impl Api {
             reserve: Mutex::default(),
             requests: AtomicU64::new(0),
             deprecation: Once::new(),
+            told_of_waiting: AtomicBool::new(false),
         }
     }
 }
@@ -129,6 +131,8 @@ pub struct ApiClient {
     reserve: Mutex<Reserve>,
     requests: AtomicU64,
     deprecation: Once,
+    /// That this pass waits for the rate limit.
+    told_of_waiting: AtomicBool,
 }
 
 /// Where a client's users are, and what has to be sent there.
@@ -206,6 +210,10 @@ impl Source for ApiClient {
         }
     }
 
+    fn begin_pass(&self) {
+        self.told_of_waiting.store(false, Ordering::Relaxed);
+    }
+
     fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
     }
@@ -214,7 +222,8 @@ impl Source for ApiClient {
 impl ApiClient {
     /// One request, and what came of it.
     async fn attempt(&self, target: &Target, user: UserId) -> Result<Observation, Error> {
-        let permit = self.budget.permit().await;
+        let permit = self.budget.permit(|silence| self.note_waiting(silence)).await;
+        let permit = permit.map_err(|until| Error::RateLimited { until })?;
         self.requests.fetch_add(1, Ordering::Relaxed);
         let begun = Instant::now();
         let request = self
@@ -225,7 +234,7 @@ impl ApiClient {
         let response = request.send().await.map_err(Error::unreachable);
         let status = response.as_ref().ok().map(Response::status);
         let result = match response {
-            Ok(response) => self.observe(response, &permit, user).await,
+            Ok(response) => self.observe(response, &permit, user, begun).await,
             Err(error) => Err(error),
         };
         tracing::debug!(
@@ -244,47 +253,45 @@ impl ApiClient {
         mut response: Response,
         permit: &Permit<'_>,
         user: UserId,
+        begun: Instant,
     ) -> Result<Observation, Error> {
         let status = response.status();
         // Before the body, which may never come: the others must fall silent at once.
-        let block = permit.answered(status, response.headers(), SystemClock.now());
-        if let Some(block) = block.filter(|block| block.begins) {
+        let heard = permit.answered(status, response.headers(), SystemClock.now());
+        // Of a longer one, the end of the pass tells.
+        if let Some(block) = heard.block.filter(|block| block.begins && block.is_waited_for) {
             tracing::warn!(
                 client.name = self.name,
                 wait_s = block.until.saturating_duration_since(Instant::now()).as_secs(),
-                "the rate limit is used up; the client is quiet until the block is over"
+                "the rate limit is used up; the client is quiet until the block is over; lower \
+                 `requests_per_minute` if something else needs the same client's limit"
             );
         }
         self.note_deprecation(response.headers());
-        let body = self.body(&mut response).await?;
+        let body = self.api.bodies.read(&mut response, begun).await?;
         let location = response.headers().get(header::LOCATION);
         let answer = Answer {
             status,
             location: location.and_then(|value| value.to_str().ok()),
-            blocked_until: block.map(|block| block.until),
-            body: &body,
+            blocked_until: heard.block.map(|block| block.until),
+            rest: heard.rest,
+            body: &body.bytes,
         };
         decode_answer(&answer, user, &self.secret)
     }
 
-    /// Reads the body, decompressed and bounded.
-    async fn body(&self, response: &mut Response) -> Result<Vec<u8>, Error> {
-        let status = response.status();
-        // Only of these does the body decide what the answer proves; of the others, it is told as far as it came.
-        let needed = matches!(status, StatusCode::OK | StatusCode::NOT_FOUND);
-        let limit = if status == StatusCode::OK {
-            self.api.max_answer_bytes
-        } else {
-            self.api.max_answer_bytes.min(MAX_FAILURE_BYTES)
-        };
-        let mut body = Vec::new();
-        loop {
-            match response.chunk().await {
-                Ok(Some(chunk)) if body.len() + chunk.len() <= limit => body.extend_from_slice(&chunk),
-                Ok(Some(_)) if status == StatusCode::OK => return Err(Error::TooLarge { limit }),
-                Err(error) if needed => return Err(Error::cut_off(error)),
-                Ok(_) | Err(_) => return Ok(body),
-            }
+    /// Tells the operator once a pass why nothing happens.
+    fn note_waiting(&self, silence: Silence) {
+        // That a block begins was said already.
+        if silence.is_block || silence.left() < LONG_WAIT {
+            return;
+        }
+        if !self.told_of_waiting.swap(true, Ordering::Relaxed) {
+            tracing::info!(
+                client.name = self.name,
+                wait_s = silence.left().as_secs(),
+                "the rate limit's window is used up; the pass waits for the next one, now and whenever it is again"
+            );
         }
     }
 

@@ -1,13 +1,19 @@
 //! Why Cal.com gave no observation, named by what can be done about it.
 
+mod obstacle;
 mod said;
 
-use std::{error::Error as _, fmt, io};
+use std::{fmt, time::Duration};
 
+use chrono::SecondsFormat;
 use reqwest::StatusCode;
 use tokio::time::Instant;
 
+pub use obstacle::{Flaw, Obstacle};
 pub use said::Said;
+
+use super::budget::{MAX_REST, MAX_WAIT};
+use crate::clock::{Clock, SystemClock};
 
 /// Why an answer, or the want of one, proves nothing of the user that was asked for.
 ///
@@ -34,14 +40,19 @@ pub enum Error {
     NotCalcom,
     #[error("cal.com finds the request itself at fault (400){0}")]
     BadRequest(Said),
-    #[error("cal.com's rate limit is used up for {} s", .until.saturating_duration_since(Instant::now()).as_secs())]
+    #[error("cal.com's rate limit is used up; nothing is asked before {}", wall_clock(*.until))]
     RateLimited { until: Instant },
-    #[error("cal.com is in trouble ({status}){said}")]
-    Trouble { status: StatusCode, said: Said },
+    #[error("cal.com is in trouble ({status}){}{said}", wish(*.rest))]
+    Trouble {
+        status: StatusCode,
+        /// How long it wants to be left alone, if it says so.
+        rest: Option<Duration>,
+        said: Said,
+    },
     #[error("cal.com cannot be reached: {0}")]
-    Unreachable(Obstacle, #[source] reqwest::Error),
+    Unreachable(Obstacle, #[source] Option<reqwest::Error>),
     #[error("the answer was cut off")]
-    CutOff(#[source] reqwest::Error),
+    CutOff(#[source] Option<reqwest::Error>),
     #[error("the answer is not one of cal.com's: {0}")]
     Garbled(&'static str),
     #[error("the answer has more than {limit} bytes")]
@@ -50,6 +61,20 @@ pub enum Error {
     RecordMissing(Said),
     #[error("the answer has the unforeseen status {status}{said}")]
     Unforeseen { status: StatusCode, said: Said },
+}
+
+/// A moment as people and their other clocks have it.
+fn wall_clock(moment: Instant) -> String {
+    let now = SystemClock.now();
+    let left = chrono::TimeDelta::from_std(moment.saturating_duration_since(Instant::now()));
+    let moment = left.ok().and_then(|left| now.checked_add_signed(left));
+    moment.unwrap_or(now).to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
+fn wish(rest: Option<Duration>) -> String {
+    rest.map_or_else(String::new, |rest| {
+        format!(" and wants to be left alone for {} s", rest.as_secs())
+    })
 }
 
 /// What Cal.com has against a client.
@@ -72,52 +97,6 @@ impl fmt::Display for Refusal {
             Self::Unauthorized => "it is not authorized",
             Self::Forbidden => "it may not read these users",
         })
-    }
-}
-
-/// What kept a request from its answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Obstacle {
-    TimeOut,
-    Name,
-    Tls,
-    Connection,
-}
-
-impl fmt::Display for Obstacle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::TimeOut => "no whole answer came in time",
-            Self::Name => "the host's name cannot be resolved",
-            Self::Tls => "no secure connection can be made",
-            Self::Connection => "the connection fails",
-        })
-    }
-}
-
-impl Obstacle {
-    fn of(error: &reqwest::Error) -> Self {
-        if error.is_timeout() {
-            return Self::TimeOut;
-        }
-        let mut obstacle = Self::Connection;
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            if error.is::<rustls::Error>() {
-                return Self::Tls;
-            }
-            // The resolver's error has no public type.
-            if error.to_string() == "dns error" {
-                obstacle = Self::Name;
-            }
-            // An I/O error names as its source that of the error in it, and so passes over that one.
-            let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-            cause = match inner {
-                Some(inner) => Some(inner),
-                None => error.source(),
-            };
-        }
-        obstacle
     }
 }
 
@@ -148,8 +127,14 @@ impl Error {
             | Self::NoSuchRoute(_)
             | Self::Withdrawn(_)
             | Self::NotCalcom
-            | Self::BadRequest(_) => Disposition::StopClient,
+            | Self::BadRequest(_)
+            | Self::Unreachable(Obstacle::Certificate(_), _) => Disposition::StopClient,
+            // Too long for a pass to wait.
+            Self::RateLimited { until } if until.saturating_duration_since(Instant::now()) > MAX_WAIT => {
+                Disposition::StopClient
+            }
             Self::RateLimited { until } => Disposition::WaitUntil(*until),
+            Self::Trouble { rest: Some(rest), .. } if *rest > MAX_REST => Disposition::Skip,
             Self::Trouble { .. } | Self::Unreachable(..) | Self::CutOff(_) | Self::Garbled(_) => {
                 Disposition::Retry
             }
@@ -159,10 +144,12 @@ impl Error {
 
     /// Whether Cal.com is away for now, rather than anything wrong with what it is asked.
     pub fn is_unavailable(&self) -> bool {
-        matches!(
-            self,
-            Self::RateLimited { .. } | Self::Trouble { .. } | Self::Unreachable(..) | Self::CutOff(_)
-        )
+        match self {
+            // It does not come right by itself, and may be somebody in between.
+            Self::Unreachable(Obstacle::Certificate(_), _) => false,
+            Self::RateLimited { .. } | Self::Trouble { .. } | Self::Unreachable(..) | Self::CutOff(_) => true,
+            _ => false,
+        }
     }
 
     /// What the operator can do, where there is something.
@@ -200,23 +187,15 @@ impl Error {
                 "Cal.com has ended its API for managed users: nothing more can be mirrored from it"
             }
             Self::BadRequest(_) => "check the client's `id` and `calcom.base_url`",
-            Self::Unreachable(Obstacle::Name, _) => {
-                "check the host in `calcom.base_url`, and this host's DNS"
-            }
-            Self::Unreachable(Obstacle::Tls, _) => {
-                "check that `calcom.base_url` names the host that the certificate is for, and that this host's \
-                 clock and certificates (ca-certificates) are right"
-            }
+            Self::Unreachable(obstacle, _) => return obstacle.remedy().map(str::to_owned),
             Self::Garbled(_) => "check that `calcom.base_url` is Cal.com's API and no other page",
             Self::TooLarge { .. } => "raise `calcom.max_answer_bytes` if the user is that large",
             Self::RateLimited { .. } => {
                 "lower `requests_per_minute`: something else uses up the same client's limit"
             }
-            Self::Trouble { .. }
-            | Self::Unreachable(Obstacle::TimeOut | Obstacle::Connection, _)
-            | Self::CutOff(_)
-            | Self::RecordMissing(_)
-            | Self::Unforeseen { .. } => return None,
+            Self::Trouble { .. } | Self::CutOff(_) | Self::RecordMissing(_) | Self::Unforeseen { .. } => {
+                return None;
+            }
         };
         Some(remedy.to_owned())
     }
@@ -224,7 +203,7 @@ impl Error {
     /// A request that got no answer.
     pub(super) fn unreachable(error: reqwest::Error) -> Self {
         let error = error.without_url();
-        Self::Unreachable(Obstacle::of(&error), error)
+        Self::Unreachable(Obstacle::of(&error), Some(error))
     }
 
     /// An answer whose body did not come whole.
@@ -232,7 +211,7 @@ impl Error {
         if error.is_timeout() {
             return Self::unreachable(error);
         }
-        Self::CutOff(error.without_url())
+        Self::CutOff(Some(error.without_url()))
     }
 }
 
@@ -262,7 +241,11 @@ mod tests {
             Error::RateLimited {
                 until: Instant::now(),
             },
-            Error::Trouble { status, said: said() },
+            Error::Trouble {
+                status,
+                rest: None,
+                said: said(),
+            },
             Error::Garbled("x"),
             Error::TooLarge { limit: 1 },
             Error::RecordMissing(said()),

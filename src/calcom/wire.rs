@@ -3,7 +3,7 @@
 mod record;
 mod value;
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 use reqwest::StatusCode;
 use secrecy::SecretString;
@@ -23,6 +23,8 @@ pub struct Answer<'a> {
     pub location: Option<&'a str>,
     /// The end of the block, if this is a 429.
     pub blocked_until: Option<Instant>,
+    /// How long a server in trouble wants to be left alone, if it says so.
+    pub rest: Option<Duration>,
     pub body: &'a [u8],
 }
 
@@ -74,6 +76,11 @@ pub fn decode_answer(
     let failure = Failure::read(answer.body);
     let message = failure.as_ref().map_or("", |failure| &failure.error.message);
     let said = Said::new(message, secret);
+    let trouble = |said| Error::Trouble {
+        status,
+        rest: answer.rest,
+        said,
+    };
     Err(match status {
         StatusCode::NOT_FOUND => return not_found(failure.as_ref(), asked, said),
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
@@ -87,12 +94,12 @@ pub fn decode_answer(
         StatusCode::BAD_REQUEST => Error::BadRequest(said),
         StatusCode::GONE => Error::Withdrawn(said),
         // Both ask for the request to be sent again.
-        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY => Error::Trouble { status, said },
+        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY => trouble(said),
         _ if status.is_redirection() => Error::Moved {
             status,
             to: destination(answer.location),
         },
-        _ if status.is_server_error() => Error::Trouble { status, said },
+        _ if status.is_server_error() => trouble(said),
         // Of what is not known, only that it proves nothing of this user.
         _ => Error::Unforeseen { status, said },
     })
@@ -103,7 +110,11 @@ fn success(body: &[u8], asked: UserId) -> Result<Observation, Error> {
     let envelope: Success<'_> = serde_json::from_str(text).map_err(|error| {
         // The error itself may quote a user's values.
         Error::Garbled(match error.classify() {
-            serde_json::error::Category::Eof => "its JSON is cut short",
+            // A connection that just ends may look like the end of an answer.
+            serde_json::error::Category::Eof if text.trim_start().starts_with('{') => {
+                return Error::CutOff(None);
+            }
+            serde_json::error::Category::Eof => "it is empty",
             serde_json::error::Category::Data => "its JSON has another shape",
             serde_json::error::Category::Syntax if text.trim_start().starts_with('<') => {
                 "it is a page of HTML"

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, time::Duration};
 use chrono::{DateTime, Utc};
 use reqwest::header::{self, HeaderMap};
 
-/// The longest that an answer can make us wait: five windows of Cal.com's limit. A longer one is a fault of its sender.
-pub(super) const MAX_WAIT: Duration = Duration::from_secs(300);
+/// The farthest that an answer can put off the next request. What asks for more is believed so far, and asked again then.
+pub(super) const FARTHEST: Duration = Duration::from_secs(60 * 60);
 
 /// Seconds counted from 1970 are past this; seconds left until something are not.
 const UNIX_TIMES_FROM: i64 = 1_000_000_000;
@@ -54,7 +54,7 @@ impl Limits {
         });
         Self {
             windows: windows.into_values().collect(),
-            retry_after: retry_after.map(|wait| wait.min(MAX_WAIT)),
+            retry_after: retry_after.map(|wait| wait.min(FARTHEST)),
         }
     }
 
@@ -75,7 +75,7 @@ fn seconds(value: &str, now: DateTime<Utc>) -> Option<Duration> {
     };
     // A moment that is past names no wait; one far off is a fault, and believed only as far as the bound.
     let left = u64::try_from(left).ok()?;
-    Some(Duration::from_secs(left).min(MAX_WAIT))
+    Some(Duration::from_secs(left).min(FARTHEST))
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
@@ -150,7 +150,7 @@ mod tests {
             assert_eq!(wait(&[("retry-after", value)]), None, "{value}");
         }
         for value in ["86400", "1711999999", "9223372036854775807"] {
-            assert_eq!(wait(&[("x-ratelimit-reset", value)]), Some(300), "{value}");
+            assert_eq!(wait(&[("x-ratelimit-reset", value)]), Some(3600), "{value}");
         }
     }
 
@@ -160,7 +160,7 @@ mod tests {
         assert_eq!(wait(&[("retry-after", "Mon, 01 Apr 2024 00:00:09 GMT")]), Some(9));
         assert_eq!(
             wait(&[("retry-after", "Mon, 01 Apr 2030 00:00:09 GMT")]),
-            Some(300)
+            Some(3600)
         );
         assert_eq!(wait(&[("retry-after", "Sun, 31 Mar 2024 00:00:09 GMT")]), None);
         assert_eq!(

@@ -11,6 +11,7 @@ fn answer(status: StatusCode, body: &[u8]) -> Answer<'_> {
         status,
         location: None,
         blocked_until: None,
+        rest: None,
         body,
     }
 }

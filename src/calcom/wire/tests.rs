@@ -11,6 +11,7 @@ fn decode(status: u16, body: impl AsRef<[u8]>) -> Result<Observation, Error> {
         status: StatusCode::from_u16(status).expect("the test's status is valid"),
         location: None,
         blocked_until: None,
+        rest: None,
         body: body.as_ref(),
     };
     decode_answer(&answer, ASKED, &SecretString::from("s3cr3t"))
@@ -81,6 +82,7 @@ fn the_documented_example_decodes_field_for_field() {
         status: StatusCode::OK,
         location: None,
         blocked_until: None,
+        rest: None,
         body: body.as_bytes(),
     };
     let text = |text: &str| Some(text.to_owned());
@@ -225,6 +227,7 @@ fn a_429_names_the_end_of_the_block() {
         status: StatusCode::TOO_MANY_REQUESTS,
         location: None,
         blocked_until: Some(until),
+        rest: None,
         body: b"ThrottlerException",
     };
     let error = error(decode_answer(&answer, ASKED, &SecretString::default()));
