@@ -49,7 +49,7 @@ const MAX_CONNECT: Duration = Duration::from_secs(10);
 const MAX_IDLE: Duration = Duration::from_secs(4);
 
 /// A wait that is long enough for somebody to wonder why nothing happens.
-const LONG_WAIT: Duration = Duration::from_secs(5);
+const LONG_WAIT: Duration = Duration::from_secs(3);
 
 /// What all clients share: connections, time-outs, and where Cal.com is.
 #[derive(Clone, Debug)]

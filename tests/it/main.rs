@@ -15,3 +15,4 @@ mod simulator;
 mod support;
 mod sync;
 mod verify;
+mod upstreams;

@@ -181,18 +181,35 @@ impl Program {
         kill(pid, signal).expect("our own child can be signalled");
     }
 
+    /// The most memory that it has held so far, in bytes.
+    pub(crate) fn peak_memory(&self) -> u64 {
+        let pid = self.child.id().expect("nobody has waited for it");
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("Linux tells of what runs");
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = peak.and_then(|peak| peak.trim().strip_suffix(" kB"));
+        let kib: u64 = kib
+            .and_then(|kib| kib.parse().ok())
+            .unwrap_or_else(|| panic!("it has ended: {status}"));
+        kib * 1024
+    }
+
     /// Waits until a line of the log holds this text, and gives all that was logged so far.
     pub(crate) async fn logged(&mut self, text: &str) -> String {
         self.logged_times(text, 1).await
     }
 
     pub(crate) async fn logged_times(&mut self, text: &str, times: usize) -> String {
-        let found = self.stderr.wait(text, times).await;
-        self.must(found, text)
+        self.logged_with(&[text], times).await
+    }
+
+    /// Waits until so many lines of the log hold all of these texts each.
+    pub(crate) async fn logged_with(&mut self, texts: &[&str], times: usize) -> String {
+        let found = self.stderr.wait(texts, times).await;
+        self.must(found, &texts.join(" … "))
     }
 
     pub(crate) async fn printed(&mut self, text: &str) -> String {
-        let found = self.stdout.wait(text, 1).await;
+        let found = self.stdout.wait(&[text], 1).await;
         self.must(found, text)
     }
 
@@ -259,11 +276,12 @@ impl Pipe {
         self.text.borrow().clone()
     }
 
-    /// Waits until so many whole lines hold this text; `None` where that never happens.
-    async fn wait(&mut self, wanted: &str, times: usize) -> Option<String> {
+    /// Waits until so many whole lines hold all of these texts; `None` where that never happens.
+    async fn wait(&mut self, wanted: &[&str], times: usize) -> Option<String> {
         let is_there = |text: &String| {
             let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-            whole.lines().filter(|line| line.contains(wanted)).count() >= times
+            let found = |line: &&str| wanted.iter().all(|text| line.contains(text));
+            whole.lines().filter(found).count() >= times
         };
         let waited = timeout(LIMIT, self.text.wait_for(is_there)).await;
         waited.ok()?.ok().map(|text| text.clone())
