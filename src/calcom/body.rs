@@ -86,3 +86,6 @@ impl Bodies {
         Ok(Body { bytes, _leave: leave })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -223,7 +223,8 @@ impl Shortfall {
             }
             let count = course.unanswered;
             return Some(partial(format!(
-                "nothing was learned of {count} users; the first, {user}: {error}"
+                "nothing was learned of {count} users; the first, {user}: {}",
+                with_remedy(error, error.remedy().as_deref())
             )));
         }
         (course.rejected > 0).then(|| {

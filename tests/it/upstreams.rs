@@ -109,7 +109,8 @@ impl Upstream {
         let upstream = Self {
             settings: Settings {
                 base_url: simulator.base_url(),
-                timeout_s: 30,
+                // What is held up on purpose is not given up, however busy the machine is.
+                timeout_s: 300,
                 removal: EASY_REMOVAL,
                 // The first of January: no tick but the one at the start.
                 cron: "0 0 1 1 *",
@@ -189,8 +190,8 @@ impl Upstream {
         let last = self.globex.users[USERS - 1];
         self.simulator.script(Target::User(last), 1, Answer::Hang);
         let mut program = self.workplace.start(&["--output", "json", "sync"]);
-        program.printed("\"client\":\"acme\"").await;
         self.simulator.wait_until(|counts| counts.hanging == 1).await;
+        program.printed("\"client\":\"acme\"").await;
         let peak = Some(program.peak_memory());
         self.simulator.release();
         let ended = program.end().await;

@@ -2,15 +2,13 @@
 
 use std::time::Duration;
 
-use calmirror::simulator::{Answer, Script, Target};
-use serde_json::Value;
-
 use super::{
     MAX_MEMORY, Upstream,
     case::{Case, away, fault, partial},
     front::{Front, Raw},
 };
 use crate::support::scripted::head;
+use calmirror::simulator::{Answer, Script, Target};
 
 async fn is_garbled(answer: impl Fn(i64) -> Answer, says: &'static [&'static str]) {
     Case {
@@ -171,24 +169,4 @@ async fn a_200_that_never_goes_on_is_given_up_in_time() {
         |_| front.clear(),
     )
     .await;
-}
-
-/// Large records are no fault: they are mirrored, two at a time.
-#[tokio::test]
-async fn records_of_megabytes_are_mirrored_and_not_all_at_once() {
-    let upstream = Upstream::new().await;
-    let baseline = upstream.fill().await;
-    for user in &upstream.acme.users {
-        let mut record: Value =
-            serde_json::from_slice(&upstream.simulator.user_json(*user).expect("it is there"))
-                .expect("a record is JSON");
-        record["metadata"] = serde_json::json!({ "text": "x".repeat(6 << 20) });
-        upstream
-            .simulator
-            .place_raw(&upstream.acme.id, *user, record.to_string())
-            .expect("the record can be placed");
-    }
-    let seen = upstream.sync().await;
-    println!("{} MiB over {} MiB", seen.peak.unwrap_or(0) >> 20, baseline >> 20);
-    assert_eq!(seen.ended.expect(0).report("acme")["updated"], 12);
 }

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use rcgen::{CertificateParams, KeyPair, date_time_ymd};
+use rcgen::{CertificateParams, DnType, KeyPair, date_time_ymd};
 use rustls::{ServerConfig, crypto::ring, pki_types::PrivateKeyDer};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy, copy_bidirectional},
@@ -121,6 +121,9 @@ impl Identity {
 
     fn made(host: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
         let mut params = CertificateParams::new([host.to_owned()]).expect("a host has a certificate");
+        // Each is of an issuer of its own.
+        let issuer = format!("issuer {:x}", fastrand::u64(..));
+        params.distinguished_name.push(DnType::CommonName, issuer);
         change(&mut params);
         let key = KeyPair::generate().expect("a key can be made");
         let made = params.self_signed(&key).expect("it can be signed");
