@@ -22,6 +22,18 @@ fn read(path: &str) -> String {
     fs::read_to_string(Path::new(ROOT).join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
+/// The names between backticks.
+fn quoted(cell: &str) -> Vec<&str> {
+    cell.split('`').skip(1).step_by(2).collect()
+}
+
+fn cells(line: &str) -> Vec<String> {
+    line.trim_matches('|')
+        .split('|')
+        .map(|cell| cell.trim().to_owned())
+        .collect()
+}
+
 /// The cells of a Markdown table below a heading, without its own headings.
 fn table(document: &str, heading: &str) -> Vec<Vec<String>> {
     let start = document
@@ -32,12 +44,7 @@ fn table(document: &str, heading: &str) -> Vec<Vec<String>> {
         .skip_while(|line| !line.starts_with('|'))
         .take_while(|line| line.starts_with('|'))
         .skip(2)
-        .map(|line| {
-            line.trim_matches('|')
-                .split('|')
-                .map(|cell| cell.trim().to_owned())
-                .collect()
-        })
+        .map(cells)
         .collect()
 }
 
@@ -83,7 +90,8 @@ fn sources(dir: &Path, text: &mut String) {
     }
 }
 
-fn all_sources() -> String {
+/// All of the code, to look for tests in.
+fn code() -> String {
     let mut code = String::new();
     for dir in ["src", "tests"] {
         sources(&Path::new(ROOT).join(dir), &mut code);
@@ -92,43 +100,58 @@ fn all_sources() -> String {
 }
 
 #[test]
-fn every_test_in_a_column_shown_by_is_there() {
-    let code = all_sources();
-    let document = read("docs/operations.md");
-    let mut shown = false;
-    let mut named = 0;
-    for line in document.lines() {
-        if !line.starts_with('|') {
-            shown = false;
-        } else if line.ends_with("| shown by |") {
-            shown = true;
-        } else if shown && !line.starts_with("|---") {
-            let cell = line.trim_matches('|').rsplit('|').next().unwrap_or_default();
-            let tests: Vec<&str> = cell.split('`').skip(1).step_by(2).collect();
-            assert!(!tests.is_empty(), "no test in: {line}");
-            for test in tests {
-                let is_there = code.contains(&format!("fn {test}("));
-                assert!(is_there, "there is no test {test}");
-                named += 1;
-            }
-        }
-    }
-    assert!(named >= 12, "only {named} tests are named");
-}
-
-#[test]
 fn every_test_that_a_promise_names_is_there() {
-    let code = all_sources();
+    let code = code();
     let promises = table(&read("docs/architecture.md"), "Promises");
     assert!(promises.len() >= 11, "only {} promises", promises.len());
     for promise in &promises {
-        let tests: Vec<&str> = promise[2].split('`').skip(1).step_by(2).collect();
+        let tests = quoted(&promise[2]);
         assert!(!tests.is_empty(), "no test of: {}", promise[1]);
         for test in tests {
             let is_there = code.contains(&format!("fn {test}("));
             assert!(is_there, "there is no test {test}");
         }
     }
+}
+
+#[test]
+fn every_test_that_operators_are_shown_is_there() {
+    let code = code();
+    let document = read("docs/operations.md");
+    let mut rows = 0;
+    let mut is_shown = false;
+    for line in document.lines() {
+        let cells = cells(line);
+        let last = cells.last().map_or("", String::as_str);
+        if !line.starts_with('|') {
+            is_shown = false;
+        } else if last == "shown by" {
+            is_shown = true;
+        } else if is_shown && !last.starts_with("---") {
+            rows += 1;
+            let tests = quoted(last);
+            assert!(!tests.is_empty(), "no test of: {line}");
+            for test in tests {
+                let is_there = code.contains(&format!("fn {test}("));
+                assert!(is_there, "there is no test {test}");
+            }
+        }
+    }
+    assert!(rows >= 30, "only {rows} rows");
+}
+
+#[test]
+fn every_unhappy_answer_that_is_tested_is_in_the_table() {
+    let mut code = String::new();
+    sources(&Path::new(ROOT).join("tests/it/upstreams"), &mut code);
+    let document = read("docs/operations.md");
+    let mut tests = 0;
+    for test in code.split("#[tokio::test]\nasync fn ").skip(1) {
+        let name = test.split('(').next().unwrap_or_default();
+        tests += 1;
+        assert!(document.contains(&format!("`{name}`")), "{name} is in no table");
+    }
+    assert!(tests >= 40, "only {tests} tests");
 }
 
 #[test]
