@@ -95,7 +95,8 @@ async fn a_429_without_headers_is_a_minute_that_a_signal_ends() {
     let ended = program.end().await;
     upstream.simulator.clear_scripts();
     let alarms = ended.alarms();
-    assert_eq!(alarms[0]["wait_s"], 60, "{ended}");
+    let wait = alarms[0]["wait_s"].as_u64();
+    assert!(wait.is_some_and(|wait| (50..=60).contains(&wait)), "{ended}");
     assert_eq!(ended.code(), partial(&[]).code, "{ended}");
     let report = ended.report("acme");
     assert_eq!(report["outcome"], "partial", "{ended}");
