@@ -78,6 +78,15 @@ struct State {
     globex: String,
 }
 
+/// In bytes, and without the fault.
+#[track_caller]
+fn check_memory(peak: u64, baseline: u64) {
+    assert!(
+        peak <= baseline + MAX_MEMORY,
+        "{peak} bytes of memory, and {baseline} without the fault"
+    );
+}
+
 /// As lines of the log name it.
 fn named(client: &ClientInfo) -> String {
     format!("\"client.name\":\"{}\"", client.name)

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::{
-    MAX_MEMORY, Upstream,
+    Upstream,
     case::{Case, away, fault, partial},
+    check_memory,
     front::{Front, Raw},
 };
 use crate::support::scripted::head;
@@ -127,11 +128,7 @@ async fn is_too_slow(upstream: &mut Upstream, begin: impl Fn(&Upstream), end: im
     let mut program = upstream.daemon();
     let ended = ["\"client.name\":\"acme\"", "\"run.outcome\":\"failed\""];
     program.logged_with(&ended, 1).await;
-    let peak = program.peak_memory();
-    assert!(
-        peak <= baseline + MAX_MEMORY,
-        "{peak} bytes of memory, and {baseline} without the fault"
-    );
+    check_memory(program.peak_memory(), baseline);
     assert_eq!(upstream.state().await.acme, before.acme);
     end(upstream);
     upstream.recovers(program, &before).await;

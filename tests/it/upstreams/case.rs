@@ -2,7 +2,7 @@
 
 use calmirror::simulator::{Answer, Script, Target};
 
-use super::{Expected, MAX_MEMORY, Upstream};
+use super::{Expected, Upstream, check_memory};
 
 /// A fault, and how passes are to end that meet it.
 pub(super) struct Case<F> {
@@ -34,11 +34,7 @@ impl<F: Fn(i64) -> Answer> Case<F> {
             let seen = upstream.sync().await;
             upstream.simulator.clear_scripts();
             upstream.check(&seen, expected, &before).await;
-            let peak = seen.peak.expect("the pass was held up");
-            assert!(
-                peak <= baseline + MAX_MEMORY,
-                "{peak} bytes of memory, and {baseline} without the fault"
-            );
+            check_memory(seen.peak.expect("the pass was held up"), baseline);
         }
         let before = upstream.state().await;
         upstream.check_over(&before).await;

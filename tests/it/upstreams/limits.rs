@@ -4,9 +4,9 @@ use calmirror::simulator::{Answer, Script, Target};
 use nix::sys::signal::Signal;
 
 use super::{
-    Upstream,
+    Seen, Upstream,
     case::{Case, away, partial},
-    named,
+    check_memory, named,
 };
 
 /// A 429 with these headers.
@@ -26,11 +26,13 @@ fn blocked(headers: &[(&'static str, &str)]) -> Answer {
 /// The pass waits for the end of the block, says so in one line, and is complete.
 async fn is_waited_out(headers: &[(&'static str, &str)]) {
     let upstream = Upstream::new().await;
-    upstream.fill().await;
+    let baseline = upstream.fill().await;
     let before = upstream.state().await;
     let acme = Target::Client(upstream.acme.id.clone());
     upstream.simulator.script(acme, 1, blocked(headers));
-    let ended = upstream.sync().await.ended.expect(0);
+    let Seen { ended, peak } = upstream.sync().await;
+    check_memory(peak.expect("the pass was held up"), baseline);
+    let ended = ended.expect(0);
     let alarms = ended.alarms();
     let [line] = alarms.as_slice() else {
         panic!("{} lines: {ended}", alarms.len())
@@ -165,21 +167,23 @@ async fn a_window_that_is_used_up_is_waited_for_and_told_once() {
     let upstream = Upstream::new().await;
     upstream.fill().await;
     let before = upstream.state().await;
-    let user = upstream.acme.users[0];
-    let record = upstream.simulator.user_json(user).expect("it is there");
-    let body = format!(
-        r#"{{"status":"success","data":{}}}"#,
-        String::from_utf8_lossy(&record)
-    );
-    let last = Answer::Respond {
-        status: 200,
-        headers: vec![
-            ("x-ratelimit-remaining-default", "0".to_owned()),
-            ("x-ratelimit-reset-default", "5".to_owned()),
-        ],
-        body: body.into(),
-    };
-    upstream.simulator.script(Target::User(user), 1, last);
+    // As many as are asked for at once: whichever answers first, the next request waits.
+    for user in &upstream.acme.users[..8] {
+        let record = upstream.simulator.user_json(*user).expect("it is there");
+        let body = format!(
+            r#"{{"status":"success","data":{}}}"#,
+            String::from_utf8_lossy(&record)
+        );
+        let last = Answer::Respond {
+            status: 200,
+            headers: vec![
+                ("x-ratelimit-remaining-default", "0".to_owned()),
+                ("x-ratelimit-reset-default", "5".to_owned()),
+            ],
+            body: body.into(),
+        };
+        upstream.simulator.script(Target::User(*user), 1, last);
+    }
     let ended = upstream.sync_freely().await.ended;
     assert_eq!(
         ended.log_lines("the rate limit's window is used up").len(),

@@ -3,8 +3,9 @@
 use nix::sys::signal::Signal;
 
 use super::{
-    Expected, MAX_MEMORY, Upstream,
+    Expected, Upstream,
     case::{away, fault, partial},
+    check_memory,
     front::{Front, Identity, Raw, Secure},
     named,
 };
@@ -24,11 +25,7 @@ async fn is_down(upstream: &mut Upstream, baseline: u64, expected: Expected) -> 
         let failed = [&named(client), "\"run.outcome\":\"failed\""];
         program.logged_with(&failed, 2).await;
     }
-    let peak = program.peak_memory();
-    assert!(
-        peak <= baseline + MAX_MEMORY,
-        "{peak} bytes of memory, and {baseline} without the fault"
-    );
+    check_memory(program.peak_memory(), baseline);
     assert_eq!(upstream.state().await, before, "all is as it was");
     program
 }
@@ -124,11 +121,7 @@ async fn a_connection_that_is_reset_is_tried_again_and_then_away() {
         let seen = upstream.sync().await;
         front.clear();
         upstream.check(&seen, expected, &before).await;
-        let peak = seen.peak.expect("the pass was held up");
-        assert!(
-            peak <= baseline + MAX_MEMORY,
-            "{peak} bytes of memory, and {baseline} without the fault"
-        );
+        check_memory(seen.peak.expect("the pass was held up"), baseline);
     }
     let before = upstream.state().await;
     upstream.check_over(&before).await;
