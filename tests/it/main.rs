@@ -14,5 +14,5 @@ mod schema;
 mod simulator;
 mod support;
 mod sync;
-mod verify;
 mod upstreams;
+mod verify;
