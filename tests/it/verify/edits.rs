@@ -4,7 +4,8 @@ use calmirror::{model::UserId, store::Instants};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::{Mirrored, findings, summary};
+use super::{Mirrored, findings, found, summary};
+use crate::support::world::LIMIT;
 
 /// The columns of the table with an expression for each that changes its value.
 async fn edits(mirrored: &Mirrored) -> Vec<(String, String)> {
@@ -297,4 +298,41 @@ async fn a_pass_in_between_disturbs_nothing() {
     assert_eq!(verification.counts().versions, 600);
     verification.end().await.expect("reading ends");
     store.close().await;
+}
+
+/// A change that is committed after the ledger was opened and before the mirror is.
+#[tokio::test]
+async fn ledger_and_mirror_are_of_one_snapshot() {
+    let mirrored = Mirrored::new(3).await;
+    let world = &mirrored.world;
+    let mut writer = world.pool.begin().await.expect("a writer begins");
+    sqlx::raw_sql(
+        "lock table managed_users in access exclusive mode;
+         insert into managed_user_changes (run_id, user_id, client_id, version, kind, observed_at, changed, after)
+         select run_id, user_id, client_id, 2, 'update', now(),
+             jsonb_build_object('bio', jsonb_build_object('old', after -> 'bio', 'new', 'other')),
+             after || '{\"bio\": \"other\"}'
+         from managed_user_changes;
+         update managed_users set bio = 'other', version = 2, changed_at = now()",
+    )
+    .execute(&mut *writer)
+    .await
+    .expect("and writes");
+    let store = crate::support::world::store(&world.db, 1);
+    let (found, ()) = tokio::join!(found(&store, 0, 0), async {
+        let waiting =
+            "select count(*) from pg_locks where not granted and relation = 'managed_users'::regclass";
+        let seen = async {
+            while world.value::<i64>(waiting).await == 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(LIMIT, seen)
+            .await
+            .expect("reading comes to wait");
+        writer.commit().await.expect("the change is committed");
+    });
+    assert_eq!(found, Vec::<Value>::new());
+    store.close().await;
+    mirrored.verify(&["--instants", "20"], 0).await;
 }
