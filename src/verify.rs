@@ -48,6 +48,7 @@ pub struct Promoted {
 /// A row of the ledger.
 #[derive(Clone, Debug)]
 pub struct Entry {
+    pub run_id: i64,
     pub user_id: UserId,
     pub version: i32,
     pub kind: String,
@@ -156,6 +157,14 @@ impl Comparison {
         fold.push(&self.shape, &self.instants, entry)
     }
 
+    /// Takes the row in which `managed_users_history` shows the version that was given last.
+    pub fn history(&mut self, entry: &Entry, row: Option<&JsonObject>) -> Vec<Finding> {
+        self.fold
+            .as_mut()
+            .map(|fold| fold.history(&self.shape, entry, row))
+            .unwrap_or_default()
+    }
+
     /// Ends with a user: its versions have all been given, and this is what the database shows of it.
     pub fn user(
         &mut self,
@@ -170,6 +179,7 @@ impl Comparison {
             .unwrap_or_else(|| Fold::new(id, self.instants.len()));
         let verdict = fold.verdict(&self.shape, mirrored);
         let mut findings: Vec<Finding> = Finding::of_verdict(id, &verdict).into_iter().collect();
+        findings.extend(fold.last_in_history());
         findings.extend(
             as_of
                 .iter()
@@ -201,7 +211,7 @@ impl Shape {
         if left == right {
             return true;
         }
-        let is_time = self.column(column).is_some_and(|column| column.is_time);
+        let is_time = self.column(column).is_some_and(|column| column.is_time) || column == "valid_from";
         is_time && time(left).is_some_and(|left| time(right) == Some(left))
     }
 

@@ -17,14 +17,14 @@ use crate::{
     store::{Instants, Store},
 };
 
-/// Compare the mirror with its ledger, and prove `managed_users_as_of` at random instants
+/// Compare the mirror with its ledger, and prove what analysts query besides
 #[derive(Clone, Debug, clap::Args)]
 pub struct VerifyArgs {
     /// Set rows that were edited in Postgres back to what the ledger says, as new versions
     #[arg(long)]
     repair: bool,
 
-    /// At how many instants `managed_users_as_of` is proven
+    /// At how many instants `managed_users_as_of` is proven; 0: neither that nor `managed_users_history`
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(..=100))]
     instants: u16,
 

@@ -53,6 +53,14 @@ pub enum Finding {
         version: i32,
         fields: Vec<Difference>,
     },
+    /// `managed_users_history` does not show what the ledger says of a version.
+    History {
+        /// None where the view fails as a whole.
+        user_id: Option<UserId>,
+        version: Option<i32>,
+        #[serde(flatten)]
+        fault: AsOfFault,
+    },
     /// `managed_users_as_of` does not show what the ledger says of an instant.
     AsOf {
         instant: DateTime<Utc>,
@@ -107,15 +115,15 @@ pub enum Fault {
     },
 }
 
-/// What is wrong with an answer of `managed_users_as_of`.
+/// What is wrong with an answer of `managed_users_as_of` or `managed_users_history`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "fault", rename_all = "snake_case")]
 pub enum AsOfFault {
     /// It shows other values.
     Differs { fields: Vec<Difference> },
-    /// It does not show a user that there was.
+    /// It does not show what there was.
     Absent,
-    /// It shows a user that there was not.
+    /// It shows what there was not.
     Surplus,
     /// It fails.
     Fails { error: String },
@@ -239,6 +247,17 @@ impl fmt::Display for Finding {
                     "user {user_id}: was edited before v{version}, which set it right"
                 )?;
                 write_all(f, fields)
+            }
+            Self::History {
+                user_id,
+                version,
+                fault,
+            } => {
+                f.write_str("managed_users_history")?;
+                if let (Some(user_id), Some(version)) = (user_id, version) {
+                    write!(f, ": user {user_id} v{version}")?;
+                }
+                write!(f, " {fault}")
             }
             Self::AsOf {
                 instant,

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 use super::{
-    AsOf, AsOfFault, Entry, Fault, Finding, Shape, Truth, Verdict,
+    AsOf, AsOfFault, Difference, Entry, Fault, Finding, Shape, Truth, Verdict,
     follow::{check_fields, check_identity, lift},
     object, time_value,
 };
@@ -21,6 +21,8 @@ pub(super) struct Fold {
     at: Vec<Option<Arc<State>>>,
     first_seen_at: Option<DateTime<Utc>>,
     is_sound: bool,
+    /// Until when `managed_users_history` shows the newest version, which the next one tells.
+    valid_to: Option<(i32, Json)>,
 }
 
 /// A user as one version left it.
@@ -67,6 +69,7 @@ impl Fold {
             at: vec![None; instants],
             first_seen_at: None,
             is_sound: true,
+            valid_to: None,
         }
     }
 
@@ -184,6 +187,89 @@ impl Fold {
                 }
             }
         }
+    }
+
+    /// What is wrong with the row in which `managed_users_history` shows the newest version.
+    ///
+    /// Nothing is compared with a ledger that has a fault.
+    pub(super) fn history(&mut self, shape: &Shape, entry: &Entry, row: Option<&JsonObject>) -> Vec<Finding> {
+        let before = self.valid_to.take();
+        let Some(state) = self.state.as_deref().filter(|_| self.is_sound) else {
+            return Vec::new();
+        };
+        let user_id = self.user_id;
+        let differs = |version, fields: Vec<Difference>| {
+            (!fields.is_empty()).then_some(Finding::History {
+                user_id: Some(user_id),
+                version: Some(version),
+                fault: AsOfFault::Differs { fields },
+            })
+        };
+        let start = time_value(entry.observed_at);
+        let ended = before.and_then(|(version, found)| {
+            let is_start = shape.same("valid_from", &found, &start);
+            let difference = (!is_start).then(|| Difference {
+                field: "valid_to".to_owned(),
+                found,
+                truth: start.clone(),
+            });
+            differs(version, difference.into_iter().collect())
+        });
+        let Some(row) = row else {
+            let absent = Finding::History {
+                user_id: Some(user_id),
+                version: Some(entry.version),
+                fault: AsOfFault::Absent,
+            };
+            return ended.into_iter().chain([absent]).collect();
+        };
+        let user = lift(&state.fields, &state.lifted, &shape.promoted, |_| true);
+        let own = [
+            ("user_id", Json::from(user_id.0)),
+            ("version", Json::from(i64::from(entry.version))),
+            ("kind", Json::from(entry.kind.as_str())),
+            ("run_id", Json::from(entry.run_id)),
+            ("valid_from", start),
+            ("changed", entry.changed.clone()),
+        ];
+        let truth: JsonObject = own
+            .into_iter()
+            .map(|(column, value)| (column.to_owned(), value))
+            .chain(
+                user.keys()
+                    .filter(|column| *column != "id")
+                    .filter_map(|column| Some((column.to_owned(), user.get(column)?.clone()))),
+            )
+            .collect();
+        let value = |row: &JsonObject, column: &str| row.get(column).cloned().unwrap_or(Json::NULL);
+        let fields = truth
+            .keys()
+            .filter(|column| !shape.same(column, &value(row, column), &value(&truth, column)))
+            .map(|column| Difference {
+                field: column.to_owned(),
+                found: value(row, column),
+                truth: value(&truth, column),
+            })
+            .collect();
+        self.valid_to = Some((entry.version, value(row, "valid_to")));
+        ended.into_iter().chain(differs(entry.version, fields)).collect()
+    }
+
+    /// What is wrong with the end of the newest version in `managed_users_history`: it has none.
+    pub(super) fn last_in_history(&self) -> Option<Finding> {
+        let (version, found) = self.valid_to.as_ref().filter(|(_, found)| !found.is_null())?;
+        let difference = Difference {
+            field: "valid_to".to_owned(),
+            found: found.clone(),
+            truth: Json::NULL,
+        };
+        Some(Finding::History {
+            user_id: Some(self.user_id),
+            version: Some(*version),
+            fault: AsOfFault::Differs {
+                fields: vec![difference],
+            },
+        })
     }
 
     /// What is wrong with the user as it is shown of an instant.

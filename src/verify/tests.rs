@@ -134,6 +134,7 @@ impl History {
         row.insert("removed_at".to_owned(), removed_at);
         self.rows.push(row);
         self.entries.push(Entry {
+            run_id: 1,
             user_id: ID,
             version: i32::try_from(version).expect("small"),
             kind: kind.to_owned(),

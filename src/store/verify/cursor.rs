@@ -5,7 +5,10 @@ use std::{collections::VecDeque, fmt};
 use futures_util::TryStreamExt as _;
 use sqlx::{AssertSqlSafe, postgres::PgRow};
 
-use crate::store::{Error, tx::Tx};
+use crate::{
+    store::{Error, tx::Tx},
+    verify::AsOfFault,
+};
 
 /// Rows that one fetch asks for at most.
 pub(in crate::store) const MAX_ROWS: usize = 500;
@@ -64,10 +67,6 @@ impl<T: Fetched> Cursor<T> {
     }
 
     /// The next row, if it has been fetched.
-    pub(super) fn first(&self) -> Option<&T> {
-        self.fetched.front()
-    }
-
     pub(super) fn take(&mut self) -> Option<T> {
         self.fetched.pop_front()
     }
@@ -90,6 +89,50 @@ impl<T: Fetched> Cursor<T> {
             self.rows
         };
         Ok(())
+    }
+}
+
+/// A cursor over a view or a function of ours, whose failure is a finding and not the end. Without a cursor it has failed.
+#[derive(Debug)]
+pub(super) struct Guarded<T> {
+    cursor: Option<Cursor<T>>,
+}
+
+impl<T: Fetched> Guarded<T> {
+    pub(super) async fn declare(tx: &mut Tx, name: String, query: &str) -> Result<Self, Error> {
+        let cursor = Some(Cursor::declare(tx, name, query).await?);
+        Ok(Self { cursor })
+    }
+
+    /// Fetches rows if there are none. Says so if that fails.
+    pub(super) async fn fill(&mut self, tx: &mut Tx) -> Result<Option<AsOfFault>, Error> {
+        let Some(cursor) = self.cursor.as_mut().filter(|cursor| cursor.needs_rows()) else {
+            return Ok(None);
+        };
+        execute(tx, "savepoint calmirror_fetch".to_owned()).await?;
+        let fetched = cursor.fetch(tx).await;
+        let end = match &fetched {
+            Ok(()) => "release savepoint calmirror_fetch",
+            Err(Error::Refused(_)) => "rollback to savepoint calmirror_fetch",
+            Err(error) => return Err(error.clone()),
+        };
+        execute(tx, end.to_owned()).await?;
+        Ok(fetched.err().map(|error| {
+            self.cursor = None;
+            AsOfFault::Fails {
+                error: error.to_string(),
+            }
+        }))
+    }
+
+    pub(super) fn first(&self) -> Option<&T> {
+        self.cursor.as_ref()?.fetched.front()
+    }
+
+    /// The next row, if it is the one that is wanted. None if there are no rows to be had any more.
+    pub(super) fn take_if(&mut self, is_wanted: bool) -> Option<Option<T>> {
+        let cursor = self.cursor.as_mut()?;
+        Some(if is_wanted { cursor.take() } else { None })
     }
 }
 

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::{Row as _, postgres::PgRow, types::Json as Jsonb};
 
-use super::cursor::{Cursor, Fetched, execute};
+use super::cursor::{Cursor, Fetched, Guarded};
 use crate::{
     model::{Json, JsonObject, UserId},
     store::{Error, tx::Tx},
@@ -38,6 +38,7 @@ pub(in crate::store) struct Scan {
     ledger: Cursor<Entry>,
     mirror: Cursor<Shown>,
     as_of: Vec<Answer>,
+    history: Option<Guarded<ShownVersion>>,
     /// The user whose versions are being folded.
     current: Option<UserId>,
 }
@@ -49,16 +50,24 @@ struct Shown {
     row: JsonObject,
 }
 
-/// What `managed_users_as_of` gives for one instant; without a cursor it has failed.
+/// A row of `managed_users_history`.
+#[derive(Debug)]
+struct ShownVersion {
+    key: (UserId, i32),
+    row: JsonObject,
+}
+
+/// What `managed_users_as_of` gives for one instant.
 #[derive(Debug)]
 struct Answer {
     instant: DateTime<Utc>,
-    cursor: Option<Cursor<Shown>>,
+    rows: Guarded<Shown>,
 }
 
 impl Fetched for Entry {
     fn read(row: &PgRow) -> Result<Self, sqlx::Error> {
         Ok(Self {
+            run_id: row.try_get("run_id")?,
             user_id: UserId(row.try_get("user_id")?),
             version: row.try_get("version")?,
             kind: row.try_get("kind")?,
@@ -88,7 +97,21 @@ impl Fetched for Shown {
     }
 }
 
+impl Fetched for ShownVersion {
+    fn read(row: &PgRow) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            key: (UserId(row.try_get("user_id")?), row.try_get("version")?),
+            row: row.try_get::<Jsonb<JsonObject>, _>("found")?.0,
+        })
+    }
+
+    fn weight(&self) -> usize {
+        size_of::<Self>() + self.row.weight()
+    }
+}
+
 impl Scan {
+    /// `managed_users_history` is compared as well if there are instants.
     pub(in crate::store) async fn open(
         tx: &mut Tx,
         shape: Shape,
@@ -111,7 +134,7 @@ impl Scan {
             ), '{}')"
         };
         let ledger = format!(
-            "select c.user_id, c.version, c.kind, c.client_id, c.changed, c.after, {lifted} as lifted,
+            "select c.run_id, c.user_id, c.version, c.kind, c.client_id, c.changed, c.after, {lifted} as lifted,
                 case when c.observed_at >= '0001-01-01' and c.observed_at < '10000-01-01' then c.observed_at end
                     as observed_at
              from managed_user_changes as c where {} order by c.user_id, c.version",
@@ -130,12 +153,23 @@ impl Scan {
             );
             as_of.push(Answer {
                 instant: *instant,
-                cursor: Some(Cursor::declare(tx, format!("calmirror_as_of_{position}"), &query).await?),
+                rows: Guarded::declare(tx, format!("calmirror_as_of_{position}"), &query).await?,
             });
         }
+        let history = format!(
+            "select h.user_id, h.version, to_jsonb(h) as found from managed_users_history as h where {}
+             order by h.user_id, h.version",
+            users.condition("h.user_id"),
+        );
+        let history = if instants.is_empty() {
+            None
+        } else {
+            Some(Guarded::declare(tx, "calmirror_history".to_owned(), &history).await?)
+        };
         Ok(Self {
             comparison: Comparison::new(shape, instants.clone()),
             instants,
+            history,
             ledger: Cursor::declare(tx, "calmirror_ledger".to_owned(), &ledger).await?,
             mirror: Cursor::declare(tx, "calmirror_mirror".to_owned(), &mirror).await?,
             as_of,
@@ -158,7 +192,15 @@ impl Scan {
                 return Ok(Some(Step::Version(vec![fails])));
             }
         }
-        let in_ledger = self.ledger.head(tx).await?.map(|entry| entry.user_id);
+        let key = self
+            .ledger
+            .head(tx)
+            .await?
+            .map(|entry| (entry.user_id, entry.version));
+        if let Some(finding) = self.strange_history(tx, key).await? {
+            return Ok(Some(Step::Version(vec![finding])));
+        }
+        let in_ledger = key.map(|(user_id, _)| user_id);
         let in_mirror = self.mirror.head(tx).await?.map(|shown| shown.id);
         let shown = self.as_of.iter().filter_map(Answer::head);
         let heads = [self.current, in_ledger, in_mirror];
@@ -169,7 +211,15 @@ impl Scan {
             && let Some(entry) = self.ledger.take()
         {
             self.current = Some(id);
-            return Ok(Some(Step::Version(self.comparison.version(&entry))));
+            let mut findings = self.comparison.version(&entry);
+            if let Some(history) = &mut self.history {
+                let is_shown = history.first().map(|shown| shown.key) == key;
+                if let Some(shown) = history.take_if(is_shown) {
+                    let row = shown.map(|shown| shown.row);
+                    findings.extend(self.comparison.history(&entry, row.as_ref()));
+                }
+            }
+            return Ok(Some(Step::Version(findings)));
         }
         self.current = None;
         let found = if in_mirror == Some(id) {
@@ -192,6 +242,38 @@ impl Scan {
     }
 }
 
+impl Scan {
+    /// What is wrong with the history before the ledger's next row: it fails, or has a row of its own.
+    async fn strange_history(
+        &mut self,
+        tx: &mut Tx,
+        next: Option<(UserId, i32)>,
+    ) -> Result<Option<Finding>, Error> {
+        let Some(history) = &mut self.history else {
+            return Ok(None);
+        };
+        if let Some(fault) = history.fill(tx).await? {
+            return Ok(Some(Finding::History {
+                user_id: None,
+                version: None,
+                fault,
+            }));
+        }
+        let Some(key) = history.first().map(|shown| shown.key) else {
+            return Ok(None);
+        };
+        if next.is_some_and(|next| key >= next) {
+            return Ok(None);
+        }
+        history.take_if(true);
+        Ok(Some(Finding::History {
+            user_id: Some(key.0),
+            version: Some(key.1),
+            fault: AsOfFault::Surplus,
+        }))
+    }
+}
+
 impl Users<'_> {
     fn condition(&self, column: &str) -> String {
         match self {
@@ -206,40 +288,23 @@ impl Users<'_> {
 }
 
 impl Answer {
-    /// Fetches rows if there are none. Gives a finding if the function fails, which is its fault and no end of the comparison.
     async fn fill(&mut self, tx: &mut Tx) -> Result<Option<Finding>, Error> {
-        let Some(cursor) = self.cursor.as_mut().filter(|cursor| cursor.needs_rows()) else {
-            return Ok(None);
-        };
-        execute(tx, "savepoint calmirror_as_of".to_owned()).await?;
-        let fetched = cursor.fetch(tx).await;
-        let end = match &fetched {
-            Ok(()) => "release savepoint calmirror_as_of",
-            Err(Error::Refused(_)) => "rollback to savepoint calmirror_as_of",
-            Err(error) => return Err(error.clone()),
-        };
-        execute(tx, end.to_owned()).await?;
-        Ok(fetched.err().map(|error| {
-            self.cursor = None;
-            Finding::AsOf {
-                instant: self.instant,
-                user_id: None,
-                fault: AsOfFault::Fails {
-                    error: error.to_string(),
-                },
-            }
+        let failed = self.rows.fill(tx).await?;
+        Ok(failed.map(|fault| Finding::AsOf {
+            instant: self.instant,
+            user_id: None,
+            fault,
         }))
     }
 
     fn head(&self) -> Option<UserId> {
-        self.cursor.as_ref()?.first().map(|shown| shown.id)
+        self.rows.first().map(|shown| shown.id)
     }
 
     /// What is shown of a user. None if the function has failed.
     fn take(&mut self, id: UserId) -> Option<AsOf> {
         let is_shown = self.head() == Some(id);
-        let cursor = self.cursor.as_mut()?;
-        let shown = if is_shown { cursor.take() } else { None };
+        let shown = self.rows.take_if(is_shown)?;
         Some(AsOf {
             instant: self.instant,
             row: shown.map(|shown| shown.row),
