@@ -89,8 +89,9 @@ impl<S: Source> Pass<'_, S> {
         let started = Instant::now();
         self.source.begin_pass();
         let requests_before = self.source.requests();
-        let mut report = match self.begin(cancel).await {
-            Ok(run) => self.run_begun(&run, requests_before, cancel).await,
+        // Boxed, as what follows is large, and callers may have small stacks.
+        let mut report = match Box::pin(self.begin(cancel)).await {
+            Ok(run) => Box::pin(self.run_begun(&run, requests_before, cancel)).await,
             Err(report) => report,
         };
         report.duration_s = started.elapsed().as_secs_f64();
@@ -110,10 +111,10 @@ impl<S: Source> Pass<'_, S> {
         // Ends the fetching when the operator says so, and when another pass has begun.
         let cancel = cancel.child_token();
         let mut hand = Hand::Writing(run);
-        let work = self.observe(&mut hand, &cancel);
+        let work = Box::pin(self.observe(&mut hand, &cancel));
         let (course, written) = self.while_alive(run, &cancel, work).await;
         let requests = self.source.requests() - requests_before;
-        self.finish(run, course, written.err(), requests).await
+        Box::pin(self.finish(run, course, written.err(), requests)).await
     }
 
     /// Fetching and writing overlap: one half of the channel each.

@@ -48,11 +48,11 @@ impl<S: Source> Pass<'_, S> {
     pub async fn approve(&self, set_hash: &str, cancel: &CancellationToken) -> Report {
         let started = tokio::time::Instant::now();
         let requests_before = self.source.requests();
-        let mut report = match self.begin(cancel).await {
+        let mut report = match Box::pin(self.begin(cancel)).await {
             Ok(run) => {
                 // Ends the asking when the operator says so, and when another pass has begun.
                 let cancel = cancel.child_token();
-                let work = self.let_through(&run, set_hash, &cancel);
+                let work = Box::pin(self.let_through(&run, set_hash, &cancel));
                 let inquiry = self.while_alive(&run, &cancel, work).await;
                 let requests = self.source.requests() - requests_before;
                 self.conclude_approval(&run, inquiry, requests).await

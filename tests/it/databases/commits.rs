@@ -4,9 +4,9 @@ use super::stage::Stage;
 
 /// The words on the wire by which each transaction of a pass is known, up to the commit whose answer is lost.
 const MIGRATION: [&str; 2] = ["create table managed_users (", "COMMIT"];
-const BEGINNING: [&str; 2] = ["insert into sync_runs (run_id", "commit"];
+const BEGINNING: [&str; 2] = ["insert into sync_runs", "commit"];
 const BATCH: [&str; 2] = ["insert into managed_users as m", "commit"];
-const CONFIRMATION: [&str; 2] = ["set confirmations = m.confirmations + 1", "commit"];
+const CONFIRMATION: [&str; 2] = ["confirmations = m.confirmations +", "commit"];
 const REMOVALS: [&str; 2] = ["set version = i.version", "commit"];
 const END: [&str; 2] = ["outcome = $2", "commit"];
 
