@@ -15,7 +15,7 @@
 //! - [`calcom`]: one request and what its answer proves. [`store`]: all SQL. [`sync`]: one pass over both.
 //! - [`schedule`], [`daemon`]: ticks, and the passes that they become.
 //! - [`embedded`], [`simulator`]: a local Postgres, and a stand-in for Cal.com.
-//! - [`telemetry`], [`shutdown`], [`cli`]: log lines, signals, commands.
+//! - [`telemetry`], [`shutdown`], [`cli`]: log lines, signals, commands. [`crash_point`]: where tests kill the program.
 //!
 //! Imports run downwards only; the commands know everything.
 
@@ -24,6 +24,7 @@ pub mod cli;
 pub mod clock;
 pub mod compare;
 pub mod config;
+pub mod crash_point;
 pub mod daemon;
 pub mod embedded;
 pub mod guard;

@@ -15,6 +15,11 @@ use clap::Parser;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let environment = Environment::of_process();
+    #[cfg(feature = "failpoints")]
+    if let Err(fault) = calmirror::crash_point::arm(environment.crash_points().unwrap_or_default()) {
+        anstream::eprintln!("error: {fault}");
+        return Exit::Usage.into();
+    }
     let result = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -27,6 +27,7 @@ use super::{
 use crate::{
     clock::{Clock, SystemClock},
     config,
+    crash_point::crash_point,
     model::{Observation, UserId},
     retry::{Next, Policy, Reserve},
 };
@@ -225,6 +226,7 @@ impl ApiClient {
         let permit = self.budget.permit(|silence| self.note_waiting(silence)).await;
         let permit = permit.map_err(|until| Error::RateLimited { until })?;
         self.requests.fetch_add(1, Ordering::Relaxed);
+        crash_point!("request::before");
         let begun = Instant::now();
         let request = self
             .api
@@ -245,6 +247,7 @@ impl ApiClient {
             error = result.as_ref().err().map(tracing::field::display),
             "asked for a user"
         );
+        crash_point!("request::after");
         result
     }
 

@@ -116,6 +116,12 @@ impl Environment {
         self.get("NO_COLOR").is_none()
     }
 
+    /// `FAILPOINTS`, for [`crate::crash_point`].
+    #[cfg(feature = "failpoints")]
+    pub fn crash_points(&self) -> Option<&str> {
+        self.get("FAILPOINTS")?.to_str()
+    }
+
     fn directory(&self, name: &str) -> Option<PathBuf> {
         self.get(name).map(PathBuf::from)
     }

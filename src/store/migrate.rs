@@ -3,6 +3,7 @@
 use sqlx::{AssertSqlSafe, migrate::Migrator};
 
 use super::{Error, Store, quote_identifier};
+use crate::crash_point::crash_point;
 
 /// In the mirror's own schema, under a name that another application's sqlx migrations do not take.
 const MIGRATIONS_TABLE: &str = "calmirror_migrations";
@@ -52,12 +53,15 @@ impl Store {
                 .execute(&mut *tx)
                 .await?;
         }
+        crash_point!("migration::inside");
         migrator().run_direct(None, &mut *tx, false).await?;
         if self.pgbouncer {
             // sqlx's migrator names its statements; on a shared connection they would be in the next one's way.
             sqlx::raw_sql(DEALLOCATE).execute(&mut *tx).await?;
         }
+        crash_point!("migration::before_commit");
         tx.commit().await?;
+        crash_point!("migration::after_commit");
         Ok(pending)
     }
 

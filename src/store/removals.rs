@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{Error, Run, Store, forget, held, users::count_changes};
 use crate::{
     compare::{ChangeSet, Removal},
+    crash_point::crash_point,
     model::{ClientId, UserId},
 };
 
@@ -64,7 +65,10 @@ impl Store {
         )
         .execute(&mut tx)
         .await?;
-        tx.commit().await
+        crash_point!("confirmation::before_commit");
+        tx.commit().await?;
+        crash_point!("confirmation::after_commit");
+        Ok(())
     }
 
     /// The live users of the run's client that Cal.com said are gone, in this pass and in enough others before it. Without a
@@ -200,6 +204,7 @@ impl Store {
     ///
     /// As [`Store::apply`].
     pub async fn apply_removals(&self, run: &Run, set: &ChangeSet) -> Result<(), Error> {
+        crash_point!("removals::before");
         let (ids, versions): (Vec<i64>, Vec<i32>) = set
             .removals
             .iter()
@@ -243,6 +248,7 @@ impl Store {
         if usize::try_from(written).ok() != Some(set.removals.len()) {
             return Err(Error::Conflict);
         }
+        crash_point!("removals::after_ledger");
         sqlx::query!(
             "delete from missing_users where client_id = $1 and user_id = any($2)",
             run.client_id.as_str(),
@@ -260,7 +266,9 @@ impl Store {
         .await?;
         held::expire(&mut tx, &run.client_id).await?;
         count_changes(&mut tx, run, set).await?;
+        crash_point!("removals::before_commit");
         tx.commit().await?;
+        crash_point!("removals::after_commit");
         Ok(())
     }
 }

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use super::{Error, Store, held, tx::Tx};
-use crate::model::{ClientId, RunOutcome};
+use crate::{
+    crash_point::crash_point,
+    model::{ClientId, RunOutcome},
+};
 use chrono::{DateTime, Utc};
 
 /// What a pass says of itself when it begins.
@@ -167,6 +170,7 @@ impl Store {
     ///
     /// [`Error::SourceChanged`] when the client was mirrored from another base address.
     pub async fn begin_run(&self, begin: &BeginRun<'_>) -> Result<Begun, Error> {
+        crash_point!("begin::before");
         let mut tx = self.begin().await?;
         // Nobody else begins one meanwhile, not even the client's very first.
         sqlx::query!(
@@ -192,6 +196,7 @@ impl Store {
             }
         }
         let run = take_epoch(&mut tx, begin).await?;
+        crash_point!("begin::inside");
         if begin.accept_source {
             // What another source said of a user proves nothing here.
             sqlx::query!(
@@ -236,7 +241,9 @@ impl Store {
         )
         .execute(&mut tx)
         .await?;
+        crash_point!("begin::before_commit");
         tx.commit().await?;
+        crash_point!("begin::after_commit");
         Ok(Begun::Run(run))
     }
 
@@ -263,6 +270,7 @@ impl Store {
     ///
     /// [`Error::Fenced`] when a later pass has begun: it has already said how this one ended.
     pub async fn finish_run(&self, run: &Run, finish: &Finish<'_>) -> Result<RunRecord, Error> {
+        crash_point!("finish::before");
         let mut tx = self.begin().await?;
         run.check_fence(&mut tx).await?;
         let written = sqlx::query!(
@@ -312,6 +320,7 @@ impl Store {
         )
         .execute(&mut tx)
         .await?;
+        crash_point!("finish::inside");
         if let Some(fresh_for) = finish.fresh_for.filter(|_| outcome.is_complete()) {
             // It found no removals, or made them.
             held::expire(&mut tx, &run.client_id).await?;
@@ -331,7 +340,9 @@ impl Store {
             .execute(&mut tx)
             .await?;
         }
+        crash_point!("finish::before_commit");
         tx.commit().await?;
+        crash_point!("finish::after_commit");
         Ok(RunRecord { outcome, counts })
     }
 

@@ -7,6 +7,7 @@ use sqlx::types::Json as Jsonb;
 use super::{Error, Run, Store, bookkeeping, forget, tx::Tx};
 use crate::{
     compare::{Change, ChangeSet, Known, Mirrored, RecordedReject},
+    crash_point::crash_point,
     model::{ClientId, JsonObject, ManagedUser, UserId},
 };
 
@@ -118,6 +119,7 @@ impl Store {
     /// [`Error::Fenced`] when a later pass has begun, [`Error::Conflict`] when a row is not as it was compared or a
     /// user was forgotten since; nothing is written then. When the connection breaks, the set may or may not have been written: compare again.
     pub async fn apply(&self, run: &Run, set: &ChangeSet) -> Result<(), Error> {
+        crash_point!("batch::before");
         let mut tx = self.begin().await?;
         run.check_fence(&mut tx).await?;
         forget::check(&mut tx, set).await?;
@@ -125,9 +127,13 @@ impl Store {
         if !changes.is_empty() {
             write_changes(&mut tx, run, &changes).await?;
         }
+        crash_point!("batch::after_ledger");
         bookkeeping::write(&mut tx, run, &set.bookkeeping).await?;
+        crash_point!("batch::after_bookkeeping");
         count_changes(&mut tx, run, set).await?;
+        crash_point!("batch::before_commit");
         tx.commit().await?;
+        crash_point!("batch::after_commit");
         Ok(())
     }
 }
