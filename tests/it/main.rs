@@ -3,6 +3,7 @@
 mod calcom;
 mod cli;
 mod databases;
+mod crashes;
 mod docs;
 mod embedded;
 mod fields;

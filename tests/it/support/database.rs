@@ -65,11 +65,25 @@ static CREATION: Mutex<()> = Mutex::const_new(());
 
 impl TestDb {
     pub(crate) async fn new() -> Self {
+        Self::of(&server().template).await
+    }
+
+    /// One without any table.
+    pub(crate) async fn empty() -> Self {
+        Self::of("template1").await
+    }
+
+    /// Another one that is as this one is now. Nobody may be connected to this one.
+    pub(crate) async fn copy(&self) -> Self {
+        Self::of(&self.name).await
+    }
+
+    async fn of(template: &str) -> Self {
         let db = Self {
             name: format!("{}{}", server().prefix, next_number()),
         };
         let _creation = CREATION.lock().await;
-        let statement = format!("CREATE DATABASE {} TEMPLATE {}", db.name, server().template);
+        let statement = format!("CREATE DATABASE {} TEMPLATE {template}", db.name);
         execute(&mut admin().await, statement).await;
         db
     }
