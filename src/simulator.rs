@@ -4,6 +4,7 @@
 //! It shares no code with [`crate::calcom`], so that one misreading of the API cannot hide in both. Used by the demo,
 //! the tests and the benchmarks, in process or by `calmirror simulate`.
 
+mod answers;
 mod body;
 mod connection;
 mod counts;
@@ -33,6 +34,7 @@ use serde_json::Value;
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
+pub use answers::{Answered, Delivery};
 pub use counts::{RequestCounts, RouteKind};
 pub use faults::{Answer, Faults, Script, Target};
 pub use record::User;
@@ -132,6 +134,7 @@ impl Simulator {
             throttle: throttle::Throttle::new(config.rate_limit),
             faults: faults::FaultBox::new(config.faults, config.seed),
             counter: counts::Counter::new(),
+            answers: answers::Log::new(),
             clock: config.clock,
             prefix: config.path_prefix.trim_end_matches('/').to_owned(),
             released: watch::Sender::new(0),

@@ -5,7 +5,7 @@ use std::{convert::Infallible, sync::Arc};
 use axum::{
     body::{Body, Bytes},
     extract::{ConnectInfo, Request, State},
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
     response::Response,
 };
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    answers::{self, Asked, Delivery, Log, Sent},
     body,
     connection::Caller,
     counts::{Counter, RouteKind},
@@ -36,6 +37,7 @@ pub(super) struct Service {
     pub(super) throttle: Throttle,
     pub(super) faults: FaultBox,
     pub(super) counter: Counter,
+    pub(super) answers: Log,
     pub(super) clock: SharedClock,
     /// In front of `/v2`; without a slash at its end.
     pub(super) prefix: String,
@@ -55,7 +57,33 @@ pub(super) async fn answer(
 impl Service {
     async fn answer(&self, caller: &Caller, request: Request) -> Response {
         let (parts, request_body) = request.into_parts();
-        let (kind, route) = Route::of(&parts.method, parts.uri.path(), &self.prefix);
+        let path = parts.uri.path();
+        if !self.answers.is_kept() {
+            let (kind, route) = Route::of(&parts.method, path, &self.prefix);
+            return self.respond(caller, &parts, request_body, kind, route).await;
+        }
+        let (tag, (kind, route)) = match answers::tag(path, &self.prefix) {
+            Some((tag, path)) => (Some(tag), Route::of(&parts.method, path, "")),
+            None => (None, Route::of(&parts.method, path, &self.prefix)),
+        };
+        let asked = Asked {
+            tag,
+            kind,
+            client: route.client(),
+            user: route.user_id(),
+        };
+        let response = self.respond(caller, &parts, request_body, kind, route).await;
+        self.answers.note(asked, response).await
+    }
+
+    async fn respond(
+        &self,
+        caller: &Caller,
+        parts: &Parts,
+        request_body: Body,
+        kind: RouteKind,
+        route: Route<'_>,
+    ) -> Response {
         let now = self.clock.now();
         let moment = Moment {
             millis: now.timestamp_millis(),
@@ -226,8 +254,13 @@ impl Service {
         path: &str,
         verdict: Option<Verdict>,
     ) -> Option<Response> {
-        let json = |body| {
+        let marked = |body, delivery, sent| {
             let mut response = Response::new(body);
+            response.extensions_mut().insert(Sent { delivery, body: sent });
+            response
+        };
+        let json = |body, delivery, sent| {
+            let mut response = marked(body, delivery, sent);
             let json = HeaderValue::from_static("application/json; charset=utf-8");
             response.headers_mut().insert(header::CONTENT_TYPE, json);
             response
@@ -240,16 +273,23 @@ impl Service {
             } => respond(status, headers, body),
             Answer::Refuse(refusal) => finish(refuse(&refusal, now, path), verdict),
             Answer::CutShort { declared_bytes, sent } => {
-                let mut response = json(body::cut_short(sent));
+                let mut response = json(body::cut_short(sent.clone()), Delivery::Cut, sent);
                 response
                     .headers_mut()
                     .insert(header::CONTENT_LENGTH, HeaderValue::from(declared_bytes));
                 response
             }
-            Answer::Endless => json(body::endless(self.closing.clone())),
-            Answer::Drip { body, pause } => json(body::drip(body, pause, self.closing.clone())),
+            Answer::Endless => json(
+                body::endless(self.closing.clone()),
+                Delivery::Endless,
+                Bytes::new(),
+            ),
+            Answer::Drip { body, pause } => {
+                let drops = body::drip(body.clone(), pause, self.closing.clone());
+                json(drops, Delivery::Drip, body)
+            }
             Answer::GzipBomb { inflated_bytes } => {
-                let mut response = json(body::gzip_bomb(inflated_bytes));
+                let mut response = json(body::gzip_bomb(inflated_bytes), Delivery::Bomb, Bytes::new());
                 response
                     .headers_mut()
                     .insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
@@ -257,7 +297,7 @@ impl Service {
             }
             Answer::Close => {
                 caller.cut.cancel();
-                Response::new(Body::empty())
+                marked(Body::empty(), Delivery::Closed, Bytes::new())
             }
             Answer::Hang => {
                 self.hang().await;

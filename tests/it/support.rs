@@ -3,6 +3,7 @@
 pub(crate) mod database;
 pub(crate) mod gate;
 pub(crate) mod http;
+pub(crate) mod oracle;
 pub(crate) mod pgbouncer;
 pub(crate) mod program;
 pub(crate) mod scripted;

@@ -92,6 +92,16 @@ impl World {
 
     /// A pass through another store: other connections to the same database.
     pub(crate) async fn unchecked_pass(&self, store: &Store, cancel: &CancellationToken) -> Report {
+        self.pass_by(store, &self.source, cancel).await
+    }
+
+    /// A pass that asks another source: the same simulator at a tagged address.
+    pub(crate) async fn pass_by(
+        &self,
+        store: &Store,
+        source: &ApiClient,
+        cancel: &CancellationToken,
+    ) -> Report {
         let base_url = self.simulator.base_url();
         self.prepare(store, &base_url).run(cancel).await
     }
@@ -127,7 +137,7 @@ impl World {
     pub(crate) fn prepare<'a>(&'a self, store: &'a Store, base_url: &'a str) -> Pass<'a, ApiClient> {
         Pass {
             store,
-            source: &self.source,
+            source,
             client: &self.client,
             base_url,
             concurrency: 8,
