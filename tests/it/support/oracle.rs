@@ -65,7 +65,7 @@ impl Begun {
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Pass {
     watched: BTreeSet<i64>,
     removal: Removal,
@@ -93,6 +93,17 @@ impl Oracle {
             passes: Vec::new(),
             seen: Vec::new(),
             at_last_end: BTreeMap::new(),
+        }
+    }
+
+    /// The same account, for a copy of the database that was made when no pass was under way.
+    pub(crate) fn on_copy(&self, pool: PgPool) -> Self {
+        Self {
+            pool,
+            client: self.client.clone(),
+            passes: self.passes.clone(),
+            seen: self.seen.clone(),
+            at_last_end: self.at_last_end.clone(),
         }
     }
 
@@ -129,18 +140,7 @@ impl Oracle {
                 self.unclaimed_run().await
             }
         };
-        let tag = begun.tag();
-        let latest = self.passes.len() - 1 == begun.index;
-        let pass = &mut self.passes[begun.index];
-        for answer in simulator.answers_after(pass.from) {
-            let ours = answer.tag.as_ref().map_or(latest, |its| *its == tag);
-            if ours
-                && self.client_is(&answer)
-                && let (Some(user), Some(said)) = (answer.user_id, said(&answer))
-            {
-                self.passes[begun.index].served.insert(user, said);
-            }
-        }
+        self.take_answers(simulator, &begun);
         let after = tuples(&self.pool).await;
         let ledger_at_end = after
             .keys()
@@ -158,6 +158,21 @@ impl Oracle {
         pass.ended = true;
         pass.ledger_at_end = ledger_at_end.unwrap_or_default();
         self.at_last_end = after;
+    }
+
+    /// Takes account of what was served to a pass up to now. For one without a tag, before another one begins.
+    pub(crate) fn take_answers(&mut self, simulator: &Simulator, begun: &Begun) {
+        let tag = begun.tag();
+        let latest = self.passes.len() - 1 == begun.index;
+        for answer in simulator.answers_after(self.passes[begun.index].from) {
+            let ours = answer.tag.as_ref().map_or(latest, |its| *its == tag);
+            if ours
+                && self.client_is(&answer)
+                && let (Some(user), Some(said)) = (answer.user_id, said(&answer))
+            {
+                self.passes[begun.index].served.insert(user, said);
+            }
+        }
     }
 
     /// Whether the tables can have come of what was served, by every promise; else each thing that is wrong, in a line.

@@ -168,9 +168,13 @@ impl Tables {
 /// Place and writer of every tuple that only the pass in force may write: table, key, tuple.
 pub(super) async fn tuples(pool: &PgPool) -> BTreeMap<(String, i64), String> {
     let rows: Vec<(String, i64, String)> = sqlx::query_as(
-        "select 'managed_users', id, ctid::text || xmin::text || '/' || xmax::text from managed_users
+        // A transaction that was rolled back, as by a crash, leaves its mark and touched nothing.
+        "select 'managed_users', id, ctid::text || xmin::text || '/'
+             || case when pg_xact_status(xmax::text::xid8) = 'aborted' then '0' else xmax::text end
+         from managed_users
          union all
-         select 'managed_user_changes', change_id, ctid::text || xmin::text || '/' || xmax::text
+         select 'managed_user_changes', change_id, ctid::text || xmin::text || '/'
+             || case when pg_xact_status(xmax::text::xid8) = 'aborted' then '0' else xmax::text end
          from managed_user_changes
          union all
          select 'missing_users', user_id, ctid::text || xmin::text from missing_users
