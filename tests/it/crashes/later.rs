@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use axum::body::Bytes;
 use serde_json::json;
+use sqlx::PgPool;
 
 use super::{
     assert_converged, assert_left,
     points::is_from,
     rig::{Rig, Tables},
 };
-use crate::support::TestDb;
+use crate::support::{TestDb, oracle::Oracle};
 
 const USERS: usize = 640;
 
@@ -19,9 +20,10 @@ const PLACES: [usize; 2] = [10, 620];
 
 /// Everything up to a pass that has much to do.
 pub(super) struct Later {
-    rig: Rig,
+    pub(super) rig: Rig,
     /// As that pass finds it.
-    db: TestDb,
+    pub(super) db: TestDb,
+    oracle: Oracle,
     before: Tables,
     roles: Roles,
 }
@@ -60,8 +62,10 @@ impl Roles {
 
 impl Later {
     pub(super) async fn prepare() -> Self {
-        let rig = Rig::new(USERS).await;
+        let mut rig = Rig::new(USERS).await;
         let db = TestDb::new().await;
+        let pool = db.pool().await;
+        let mut oracle = rig.oracle(&pool);
         let all = rig.client.users.clone();
         let roles = Roles::of(&all);
         let known: Vec<i64> = all
@@ -69,19 +73,19 @@ impl Later {
             .copied()
             .filter(|user| !roles.new.contains(user))
             .collect();
-        rig.watch(&known);
-        rig.sync(&db, 0).await;
+        rig.watch(known);
+        rig.sync(&mut oracle, &db, 0).await;
 
         let back = rig.delete(&roles.back);
-        rig.sync(&db, 0).await;
-        let report = rig.sync(&db, 0).await;
+        rig.sync(&mut oracle, &db, 0).await;
+        let report = rig.sync(&mut oracle, &db, 0).await;
         assert_eq!(report["removed"], 2);
 
         rig.delete(&roles.due);
         let sighted = rig.delete(&roles.sighted);
         let mended = rig.records(&roles.mended);
         rig.place(&roles.mended.map(|user| (user, Bytes::from_static(b"{}"))));
-        let report = rig.sync(&db, 4).await;
+        let report = rig.sync(&mut oracle, &db, 4).await;
         assert_eq!((&report["rejected"], &report["missing"]), (&json!(2), &json!(6)));
 
         rig.place(&back);
@@ -93,27 +97,34 @@ impl Later {
                 .patch_user(user, json!({ "timeZone": "Asia/Tokyo" }))
                 .expect("the user can be changed");
         }
-        rig.watch(&all);
-        let pool = db.pool().await;
+        rig.watch(all);
         let before = Tables::look(&pool).await.expect("there are tables");
         pool.close().await;
         Self {
             rig,
             db,
+            oracle,
             before,
             roles,
         }
     }
 
+    /// Keeps account of a copy.
+    pub(super) fn oracle_for(&self, pool: &PgPool) -> Oracle {
+        self.rig.simulator.keep_answers(true);
+        self.oracle.on_copy(pool.clone())
+    }
+
     pub(super) async fn kill_and_complete(&self, point: &str, hit: u32) {
         let db = self.db.copy().await;
-        self.rig.kill_at(&db, point, hit).await;
         let pool = db.pool().await;
+        let mut oracle = self.oracle_for(&pool);
+        self.rig.kill_at(&mut oracle, &db, point, hit).await;
         let killed = Tables::look(&pool).await.expect("there are tables");
         assert_left(&killed, Some(&self.before), point, hit);
         self.assert_confirmed(&killed, point);
 
-        let report = self.rig.sync(&db, 0).await;
+        let report = self.rig.sync(&mut oracle, &db, 0).await;
         assert_eq!(report["observed"], USERS);
         let after = Tables::look(&pool).await.expect("there are tables");
         assert_converged(&after, Some(&killed));
@@ -172,31 +183,5 @@ impl Later {
             .into_iter()
             .flat_map(|(kind, users)| users.iter().map(move |user| ((kind.to_owned(), *user), 1)));
         changes.collect()
-    }
-}
-
-impl Rig {
-    fn records(&self, users: &[i64]) -> Vec<(i64, Bytes)> {
-        let record = |user: &i64| (*user, self.simulator.user_json(*user).expect("the user is there"));
-        users.iter().map(record).collect()
-    }
-
-    /// Gives the records, to be placed again.
-    fn delete(&self, users: &[i64]) -> Vec<(i64, Bytes)> {
-        let records = self.records(users);
-        for user in users {
-            self.simulator
-                .delete_user(*user)
-                .expect("the user can be deleted");
-        }
-        records
-    }
-
-    fn place(&self, records: &[(i64, Bytes)]) {
-        for (user, record) in records {
-            self.simulator
-                .place_raw(&self.client.id, *user, record)
-                .expect("the record can be placed");
-        }
     }
 }

@@ -1,23 +1,41 @@
 //! The program as a child over one simulated client, and what a crash could spoil in its tables.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    os::unix::process::ExitStatusExt as _,
+    time::Duration,
+};
 
-use calmirror::simulator::{ClientInfo, RateLimit, Simulator, SimulatorConfig};
+use axum::body::Bytes;
+use calmirror::{
+    config::Removal,
+    simulator::{ClientInfo, RateLimit, Simulator, SimulatorConfig},
+};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use sqlx::{FromRow, PgPool};
-use std::os::unix::process::ExitStatusExt as _;
 
 use crate::support::{
     TestDb,
+    oracle::{Begun, Oracle},
     program::{Ended, Program, Workplace},
+    world::LIMIT,
+};
+
+/// As the configuration has it.
+const REMOVAL: Removal = Removal {
+    confirmations: 2,
+    min_age: Duration::ZERO,
+    max_count: 5,
+    max_percent: 10.0,
 };
 
 /// A simulator with one client, and the program's configuration for it.
 pub(super) struct Rig {
     pub(super) simulator: Simulator,
     pub(super) client: ClientInfo,
-    pub(super) workplace: Workplace,
+    workplace: Workplace,
+    watched: Vec<i64>,
 }
 
 impl Rig {
@@ -33,17 +51,18 @@ impl Rig {
         let client = simulator.clients().swap_remove(0);
         let mut workplace = Workplace::new();
         workplace.set("SECRET", &client.secret);
-        let rig = Self {
+        let mut rig = Self {
+            watched: Vec::new(),
             simulator,
             client,
             workplace,
         };
-        rig.watch(&rig.client.users);
+        rig.watch(rig.client.users.clone());
         rig
     }
 
     /// Writes the configuration: these users, and removal after two confirmations with no time between.
-    pub(super) fn watch(&self, users: &[i64]) {
+    pub(super) fn watch(&mut self, users: Vec<i64>) {
         let (base_url, id) = (self.simulator.base_url(), &self.client.id);
         let text = format!(
             "[calcom]\nbase_url = \"{base_url}\"\nrequests_per_minute = 0\n\
@@ -51,6 +70,17 @@ impl Rig {
              [[clients]]\nname = \"main\"\nid = \"{id}\"\nsecret = {{ env = \"SECRET\" }}\nusers = {users:?}\n"
         );
         self.workplace.write("config.toml", &text);
+        self.watched = users;
+    }
+
+    /// Keeps account from here on, of a database without any pass.
+    pub(super) fn oracle(&self, pool: &PgPool) -> Oracle {
+        self.simulator.keep_answers(true);
+        Oracle::on(pool.clone(), &self.client.id)
+    }
+
+    pub(super) async fn begin(&self, oracle: &mut Oracle) -> Begun {
+        oracle.begin_pass(&self.simulator, &self.watched, REMOVAL).await
     }
 
     pub(super) fn start(&self, db: &TestDb, variables: &[(&str, &str)], arguments: &[&str]) -> Program {
@@ -65,19 +95,66 @@ impl Rig {
         self.start(db, &[("FAILPOINTS", points)], &["--output", "json", "sync"])
     }
 
+    /// Makes one pass with these crash points armed. However it ends, the promises hold then.
+    pub(super) async fn pass(&self, oracle: &mut Oracle, db: &TestDb, points: &str) -> Ended {
+        let begun = self.begin(oracle).await;
+        let ended = self.start_armed(db, points).end().await;
+        self.end(oracle, begun, &ended).await;
+        check(oracle, &ended).await;
+        ended
+    }
+
+    pub(super) async fn end(&self, oracle: &mut Oracle, begun: Begun, ended: &Ended) {
+        let run = ended.json().first().and_then(|report| report["run_id"].as_i64());
+        oracle.end_pass(&self.simulator, begun, run).await;
+    }
+
     /// Makes one pass, which ends by itself, and gives its report.
-    pub(super) async fn sync(&self, db: &TestDb, code: i32) -> Value {
-        let ended = self.start_armed(db, "").end().await.expect(code);
-        ended.json().swap_remove(0)
+    pub(super) async fn sync(&self, oracle: &mut Oracle, db: &TestDb, code: i32) -> Value {
+        self.pass(oracle, db, "").await.expect(code).json().swap_remove(0)
     }
 
     /// Makes one pass that kills itself when it comes to a point for the `hit`th time.
-    pub(super) async fn kill_at(&self, db: &TestDb, point: &str, hit: u32) {
-        // Shown when the test fails.
-        println!("killed at {point}, hit {hit}");
-        let points = format!("{point}={}*off->return", hit - 1);
-        assert_killed(&self.start_armed(db, &points).end().await);
+    pub(super) async fn kill_at(&self, oracle: &mut Oracle, db: &TestDb, point: &str, hit: u32) {
+        assert_killed(&self.pass(oracle, db, &armed(point, hit, "return")).await);
     }
+
+    pub(super) fn records(&self, users: &[i64]) -> Vec<(i64, Bytes)> {
+        let record = |user: &i64| (*user, self.simulator.user_json(*user).expect("the user is there"));
+        users.iter().map(record).collect()
+    }
+
+    /// Gives the records, to be placed again.
+    pub(super) fn delete(&self, users: &[i64]) -> Vec<(i64, Bytes)> {
+        let records = self.records(users);
+        for user in users {
+            self.simulator
+                .delete_user(*user)
+                .expect("the user can be deleted");
+        }
+        records
+    }
+
+    pub(super) fn place(&self, records: &[(i64, Bytes)]) {
+        for (user, record) in records {
+            self.simulator
+                .place_raw(&self.client.id, *user, record)
+                .expect("the record can be placed");
+        }
+    }
+}
+
+pub(super) async fn check(oracle: &Oracle, ended: &Ended) {
+    if let Err(wrong) = oracle.check().await {
+        panic!("{wrong}\n{ended}");
+    }
+}
+
+/// What arms a point for its `hit`th time.
+pub(super) fn armed(point: &str, hit: u32, action: &str) -> String {
+    // Shown when the test fails.
+    println!("{action} at {point}, hit {hit}");
+    format!("{point}={}*off->{action}", hit - 1)
 }
 
 #[track_caller]
@@ -177,4 +254,25 @@ impl Tables {
             assert_eq!(run.counted, run.written, "counts and ledger of {run:?}");
         }
     }
+}
+
+/// Waits until somebody waits for a lock.
+pub(super) async fn somebody_waits(pool: &PgPool) {
+    let waiting = async {
+        loop {
+            let count: i64 = sqlx::query_scalar(
+                "select count(*) from pg_locks as l join pg_stat_activity as a using (pid)
+                 where not l.granted and a.datname = current_database()",
+            )
+            .fetch_one(pool)
+            .await
+            .expect("locks can be seen");
+            if count > 0 {
+                break;
+            }
+        }
+    };
+    tokio::time::timeout(LIMIT, waiting)
+        .await
+        .expect("somebody comes to wait");
 }

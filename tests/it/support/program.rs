@@ -9,7 +9,10 @@ use std::{
 };
 
 use nix::{
-    sys::signal::{Signal, kill},
+    sys::{
+        signal::{Signal, kill},
+        wait::{WaitPidFlag, WaitStatus, waitpid},
+    },
     unistd::Pid,
 };
 use serde_json::Value;
@@ -176,9 +179,24 @@ impl Program {
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
+        kill(self.pid(), signal).expect("our own child can be signalled");
+    }
+
+    /// Waits until a signal has stopped it.
+    pub(crate) async fn stopped(&self) {
+        let pid = self.pid();
+        let waiting = tokio::task::spawn_blocking(move || waitpid(pid, Some(WaitPidFlag::WUNTRACED)));
+        let state = waiting.await.expect("waiting does not panic");
+        assert!(
+            matches!(state, Ok(WaitStatus::Stopped(..))),
+            "it ended instead: {state:?}\nstderr:\n{}",
+            self.stderr.so_far()
+        );
+    }
+
+    fn pid(&self) -> Pid {
         let pid = self.child.id().expect("nobody has waited for it");
-        let pid = Pid::from_raw(pid.try_into().expect("a process id"));
-        kill(pid, signal).expect("our own child can be signalled");
+        Pid::from_raw(pid.try_into().expect("a process id"))
     }
 
     /// The most memory that it has held so far, in bytes.
