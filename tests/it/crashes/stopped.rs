@@ -15,6 +15,17 @@ use crate::support::{
     program::Program,
 };
 
+/// What Postgres does by itself after a minute.
+async fn end_idle_transactions(pool: &PgPool) {
+    sqlx::query(
+        "select pg_terminate_backend(pid, 10000) from pg_stat_activity
+         where datname = current_database() and state like 'idle in transaction%'",
+    )
+    .execute(pool)
+    .await
+    .expect("transactions can be ended");
+}
+
 /// While a pass is stopped another one makes all of its way, and gives its report. Then the first wakes up, and ends without
 /// having written anything more.
 async fn overtake(
@@ -25,6 +36,7 @@ async fn overtake(
     (stopped, begun): (Program, Begun),
 ) -> Value {
     stopped.stopped().await;
+    end_idle_transactions(pool).await;
     oracle.take_answers(&rig.simulator, &begun);
     // What the first has read is no longer so.
     for user in [1, 600, 615].map(|place| rig.client.users[place]) {
@@ -85,8 +97,10 @@ async fn a_pass_that_is_stopped_at_a_point_and_wakes_up_overtaken_writes_nothing
         ("begin::after_commit", 1),
         ("request::after", 610),
         ("batch::before", 2),
+        ("batch::before_commit", 1),
         ("batch::after_commit", 1),
         ("finish::before", 1),
+        ("finish::before_commit", 1),
     ] {
         let rig = Rig::new(620).await;
         let db = TestDb::new().await;
@@ -102,20 +116,23 @@ async fn a_pass_that_is_stopped_at_a_point_and_wakes_up_overtaken_writes_nothing
 #[tokio::test]
 #[cfg_attr(not(feature = "failpoints"), ignore = "needs --features failpoints")]
 async fn removals_that_were_decided_on_before_a_stop_are_not_made_after_it() {
-    let later = Later::prepare().await;
-    let (rig, db) = (&later.rig, later.db.copy().await);
-    let pool = db.pool().await;
-    let mut oracle = later.oracle_for(&pool);
-    let begun = rig.begin(&mut oracle).await;
-    let first = rig.start_armed(&db, &armed("removals::before", 1, "1*return(stop)"));
-    let report = overtake(rig, &mut oracle, &db, &pool, (first, begun)).await;
-    assert_eq!(
-        report["removed"], 4,
-        "those who were due, and those whom the first one found gone"
-    );
-    pool.close().await;
+    for point in ["removals::before", "removals::before_commit"] {
+        let later = Later::prepare().await;
+        let (rig, db) = (&later.rig, &later.db);
+        let pool = db.pool().await;
+        let mut oracle = later.oracle_for(&pool);
+        let begun = rig.begin(&mut oracle).await;
+        let first = rig.start_armed(db, &armed(point, 1, "1*return(stop)"));
+        let report = overtake(rig, &mut oracle, db, &pool, (first, begun)).await;
+        assert_eq!(
+            report["removed"], 4,
+            "those who were due, and those whom the first one found gone"
+        );
+        pool.close().await;
+    }
 }
 
+/// A pass that is stopped within a transaction holds the fence: another one waits for it, and goes on when it is through.
 #[tokio::test]
 #[cfg_attr(not(feature = "failpoints"), ignore = "needs --features failpoints")]
 async fn a_pass_that_is_stopped_in_a_transaction_ends_it_first_when_it_wakes_up() {
