@@ -26,7 +26,20 @@ async fn end_idle_transactions(pool: &PgPool) {
     .expect("transactions can be ended");
 }
 
-/// While a pass is stopped another one makes all of its way, and gives its report. Then the first wakes up, and ends without
+/// What was read before is no longer so.
+fn patch(rig: &Rig) {
+    for user in [1, 600, 615].map(|place| rig.client.users[place]) {
+        patch_name(rig, user);
+    }
+}
+
+fn patch_name(rig: &Rig, user: i64) {
+    rig.simulator
+        .patch_user(user, json!({ "name": "Somebody Else" }))
+        .expect("the user can be changed");
+}
+
+/// While a pass is stopped, users change, another pass makes all of its way, and this gives its report. Then the first wakes up, and ends without
 /// having written anything more.
 async fn overtake(
     rig: &Rig,
@@ -34,16 +47,12 @@ async fn overtake(
     db: &TestDb,
     pool: &PgPool,
     (stopped, begun): (Program, Begun),
+    change: impl FnOnce(),
 ) -> Value {
     stopped.stopped().await;
     end_idle_transactions(pool).await;
     oracle.take_answers(&rig.simulator, &begun);
-    // What the first has read is no longer so.
-    for user in [1, 600, 615].map(|place| rig.client.users[place]) {
-        rig.simulator
-            .patch_user(user, json!({ "name": "Somebody Else" }))
-            .expect("the user can be changed");
-    }
+    change();
     let next = rig.begin(oracle).await;
     let overtaking = rig.start_armed(db, "").end().await.expect(0);
     rig.end(oracle, next, &overtaking).await;
@@ -82,7 +91,7 @@ async fn a_pass_that_is_stopped_among_its_requests_and_wakes_up_overtaken_writes
     first.logged_times("user changed", 500).await;
     rig.simulator.wait_until(|counts| counts.hanging == 1).await;
     first.signal(Signal::SIGSTOP);
-    let report = overtake(&rig, &mut oracle, &db, &pool, (first, begun)).await;
+    let report = overtake(&rig, &mut oracle, &db, &pool, (first, begun), || patch(&rig)).await;
     assert_eq!(
         (&report["inserted"], &report["updated"]),
         (&json!(200), &json!(1))
@@ -108,7 +117,7 @@ async fn a_pass_that_is_stopped_at_a_point_and_wakes_up_overtaken_writes_nothing
         let mut oracle = rig.oracle(&pool);
         let begun = rig.begin(&mut oracle).await;
         let first = rig.start_armed(&db, &armed(point, hit, "1*return(stop)"));
-        overtake(&rig, &mut oracle, &db, &pool, (first, begun)).await;
+        overtake(&rig, &mut oracle, &db, &pool, (first, begun), || patch(&rig)).await;
         pool.close().await;
     }
 }
@@ -123,13 +132,48 @@ async fn removals_that_were_decided_on_before_a_stop_are_not_made_after_it() {
         let mut oracle = later.oracle_for(&pool);
         let begun = rig.begin(&mut oracle).await;
         let first = rig.start_armed(db, &armed(point, 1, "1*return(stop)"));
-        let report = overtake(rig, &mut oracle, db, &pool, (first, begun)).await;
+        let report = overtake(rig, &mut oracle, db, &pool, (first, begun), || patch(rig)).await;
         assert_eq!(
             report["removed"], 4,
             "those who were due, and those whom the first one found gone"
         );
         pool.close().await;
     }
+}
+
+/// The pass in between writes nothing that would be in the way of the first: only the fence is.
+#[tokio::test]
+#[cfg_attr(not(feature = "failpoints"), ignore = "needs --features failpoints")]
+async fn what_was_taken_back_at_the_source_while_a_pass_slept_is_not_written_by_it() {
+    let rig = Rig::new(20).await;
+    let db = TestDb::new().await;
+    let pool = db.pool().await;
+    let mut oracle = rig.oracle(&pool);
+    let user = rig.client.users[3];
+    rig.sync(&mut oracle, &db, 0).await;
+    let as_it_was = rig.records(&[user]);
+
+    patch_name(&rig, user);
+    let begun = rig.begin(&mut oracle).await;
+    let first = rig.start_armed(&db, &armed("batch::before", 1, "1*return(stop)"));
+    let report = overtake(&rig, &mut oracle, &db, &pool, (first, begun), || {
+        rig.place(&as_it_was)
+    })
+    .await;
+    assert_eq!(report["outcome"], "no_change");
+
+    rig.delete(&[user]);
+    rig.sync(&mut oracle, &db, 0).await;
+    let begun = rig.begin(&mut oracle).await;
+    let first = rig.start_armed(&db, &armed("removals::before", 1, "1*return(stop)"));
+    let report = overtake(&rig, &mut oracle, &db, &pool, (first, begun), || {
+        rig.place(&as_it_was)
+    })
+    .await;
+    assert_eq!(report["outcome"], "no_change");
+    let tables = Tables::look(&pool).await.expect("there are tables");
+    assert_eq!(tables.changes, super::inserts(&rig));
+    pool.close().await;
 }
 
 /// A pass that is stopped within a transaction holds the fence: another one waits for it, and goes on when it is through.
