@@ -165,7 +165,8 @@ impl Tables {
     }
 }
 
-/// Place and writer of every tuple that only the pass in force may write: table, key, tuple.
+/// Place, writer and locker of every tuple that only the pass in force may write: table, key, tuple. A transaction that was
+/// rolled back has touched nothing, though the tuple still names it.
 pub(super) async fn tuples(pool: &PgPool) -> BTreeMap<(String, i64), String> {
     let rows: Vec<(String, i64, String)> = sqlx::query_as(
         // A transaction that was rolled back, as by a crash, leaves its mark and touched nothing.
