@@ -151,16 +151,21 @@ impl Store {
         Ok(candidates.collect())
     }
 
-    /// How many users of a client the mirror holds as live.
+    /// How many of these users the mirror holds as live users of the client.
     ///
     /// # Errors
     ///
     /// What Postgres says.
-    pub async fn live_users(&self, client: &ClientId) -> Result<u64, Error> {
+    pub async fn live_users(&self, client: &ClientId, users: &[UserId]) -> Result<u64, Error> {
+        let users: Vec<i64> = users.iter().map(|id| id.0).collect();
         let mut tx = self.begin().await?;
         let live = sqlx::query_scalar!(
-            r#"select count(*) as "count!" from managed_users where client_id = $1 and removed_at is null"#,
+            r#"
+            select count(*) as "count!" from managed_users
+            where client_id = $1 and removed_at is null and id = any($2)
+            "#,
             client.as_str(),
+            &users,
         )
         .fetch_one(&mut tx)
         .await?;

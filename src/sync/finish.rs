@@ -160,9 +160,9 @@ impl<S: Source> Pass<'_, S> {
             return Ok(removal::without_control(course));
         }
         let count = gone.len() as u64;
-        let live = bounded(self.store.live_users(&run.client_id)).await?;
-        let watched = self.client.users.len() as u64;
-        if let Some(held) = removal::hold(count, live, watched, course.present, &self.removal) {
+        // Users that nobody asks for any more make no share of them larger, nor do ids that no user has.
+        let live = bounded(self.store.live_users(&run.client_id, &self.client.users)).await?;
+        if let Some(held) = removal::hold(count, live, course.present, &self.removal) {
             bounded(self.store.hold(run, &gone, held.live, held.reason)).await?;
             return Ok(Some(held.shortfall(Some(run.id))));
         }

@@ -182,12 +182,10 @@ impl<S: Source> Pass<'_, S> {
         let proven = candidates.iter().filter(|candidate| is_proven(candidate)).count() as u64;
         let held = if proven > 0 {
             // Removals come last: what the batches insert and restore is live by then.
-            let live = with_retries(|| self.store.live_users(client)).await?
+            let live = with_retries(|| self.store.live_users(client, &self.client.users)).await?
                 + looking.counts.inserted
                 + looking.counts.restored;
-            let watched = self.client.users.len() as u64;
-            removal::hold(proven, live, watched, course.present, &self.removal)
-                .map(|hold| hold.shortfall(None))
+            removal::hold(proven, live, course.present, &self.removal).map(|hold| hold.shortfall(None))
         } else {
             removal::without_control(course)
         };

@@ -37,16 +37,8 @@ pub(super) struct Hold {
 
 /// Whether `gone` users, of whom it was said often enough that they are, have to wait for an operator.
 ///
-/// `live` is how many of the client's users the mirror holds as live, `watched` how many are asked for.
-pub(super) fn hold(
-    gone: u64,
-    live: u64,
-    watched: u64,
-    present: u64,
-    removal: &config::Removal,
-) -> Option<Hold> {
-    // Users that nobody asks for any more make no share of them larger.
-    let live = live.min(watched);
+/// `live` is how many of the users that are asked for the mirror holds as live.
+pub(super) fn hold(gone: u64, live: u64, present: u64, removal: &config::Removal) -> Option<Hold> {
     let limits = Limits {
         max_count: removal.max_count,
         max_percent: removal.max_percent,

@@ -2,8 +2,8 @@
 
 mod calcom;
 mod cli;
-mod databases;
 mod crashes;
+mod databases;
 mod docs;
 mod embedded;
 mod fields;

@@ -244,3 +244,25 @@ async fn nothing_else_counts_as_gone() {
     assert_eq!(live(&world).await, 20);
     assert_eq!(world.value::<i64>("select count(*) from missing_users").await, 0);
 }
+
+#[tokio::test]
+async fn only_live_users_that_are_watched_make_the_share_that_may_go() {
+    let mut world = World::new(4).await;
+    world.removal.confirmations = 1;
+    world.removal.max_count = 0;
+    world.removal.max_percent = 50.0;
+    world.pass().await;
+    // Three of four are watched still, and somebody who never was.
+    world.client.users.pop();
+    world.client.users.push(calmirror::model::UserId(999_999));
+    for user in &world.users()[..2] {
+        world.simulator.delete_user(*user).expect("the user is there");
+    }
+    let report = world.pass().await;
+    assert_eq!(
+        (report.outcome, report.removed),
+        (RunOutcome::Held, 0),
+        "two are more than half of three"
+    );
+    assert_eq!(live(&world).await, 4);
+}
