@@ -130,6 +130,13 @@ impl Oracle {
         }
     }
 
+    /// While the pass stands still: what it did so far can be checked then.
+    pub(crate) async fn note_pass(&mut self, simulator: &Simulator, begun: &Begun) {
+        let run = self.unclaimed_run().await;
+        self.passes[begun.index].run = run;
+        self.take_answers(simulator, begun);
+    }
+
     /// After the pass has ended. Without its run, as of one that was killed, that is the newest that nobody else has, if
     /// there is one; no other pass may be under way then.
     pub(crate) async fn end_pass(&mut self, simulator: &Simulator, begun: Begun, run: Option<i64>) {

@@ -103,7 +103,11 @@ impl World {
         cancel: &CancellationToken,
     ) -> Report {
         let base_url = self.simulator.base_url();
-        self.prepare(store, &base_url).run(cancel).await
+        let pass = Pass {
+            source,
+            ..self.prepare(store, &base_url)
+        };
+        pass.run(cancel).await
     }
 
     /// Lets through what a run held, and checks that the mirror is the ledger folded.
@@ -137,7 +141,7 @@ impl World {
     pub(crate) fn prepare<'a>(&'a self, store: &'a Store, base_url: &'a str) -> Pass<'a, ApiClient> {
         Pass {
             store,
-            source,
+            source: &self.source,
             client: &self.client,
             base_url,
             concurrency: 8,
