@@ -7,6 +7,7 @@ mod begin;
 mod fetch;
 mod finish;
 mod plan;
+mod queue;
 mod removal;
 mod report;
 
@@ -15,13 +16,14 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::mpsc, time::Instant};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use apply::Hand;
 pub(crate) use apply::with_retries;
 use beforehand::Beforehand;
 pub use plan::{Fate, Plan, Planned};
+use queue::Room;
 pub use report::{Failure, Lines, Report};
 
 use crate::{
@@ -35,9 +37,6 @@ use crate::{
 /// Observations that are compared and written together. Large enough that a round trip to the database is cheap for each
 /// user, small enough that a batch is a short transaction and a few hundred kilobytes of memory.
 const BATCH: usize = 500;
-
-/// Observations between the two halves of a pass: enough that neither waits for the other's every step.
-const CHANNEL: usize = 64;
 
 /// One pass over one client, ready to run.
 pub struct Pass<'a, S> {
@@ -131,7 +130,8 @@ impl<S: Source> Pass<'_, S> {
             Ok(before) => before,
             Err(error) => return (Course::default(), Err(error)),
         };
-        let (sender, receiver) = mpsc::channel(CHANNEL);
+        let room = Room::new();
+        let (sender, receiver) = room.queue();
         let observed = AtomicU64::new(0);
         let told = |count: u64| {
             let observed = observed.fetch_add(count, Ordering::Relaxed) + count;

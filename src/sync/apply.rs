@@ -2,9 +2,14 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use tokio::{sync::mpsc, time::Instant};
+use tokio::time::Instant;
 
-use super::{BATCH, Pass, plan::Looking, report};
+use super::{
+    BATCH, Pass,
+    plan::Looking,
+    queue::{MAX_BATCH_BYTES, Receiver},
+    report,
+};
 use crate::{
     calcom::Source,
     compare::{self, AnnouncedFields, Change, ChangeSet, Known},
@@ -14,9 +19,6 @@ use crate::{
 
 /// A batch is written at the latest so long after its first observation, so that a slow pass shows its changes.
 const MAX_BATCH_AGE: Duration = Duration::from_secs(5);
-
-/// Users are small; a few of them with much metadata make a batch of their own.
-const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
 
 /// Long enough for a connection that was cut or a lock that was held; a server that is away for longer is left to the
 /// next tick.
@@ -115,7 +117,7 @@ pub(crate) async fn bounded<T>(call: impl Future<Output = Result<T, Error>>) -> 
 pub(super) async fn take_batches<S: Source>(
     pass: &Pass<'_, S>,
     hand: &mut Hand<'_, '_>,
-    mut observations: mpsc::Receiver<Observation>,
+    mut observations: Receiver<'_>,
     mut announced: AnnouncedFields,
 ) -> (Tally, Result<(), Error>) {
     let mut tally = Tally::default();
@@ -124,13 +126,14 @@ pub(super) async fn take_batches<S: Source>(
         if let Err(error) = take_batch(pass, hand, &mut tally, &mut announced, &batch).await {
             return (tally, Err(error));
         }
+        observations.release(&batch);
         batch.clear();
     }
     (tally, Ok(()))
 }
 
 /// Waits for a full batch, the end of the channel, or the batch's time. False when there is nothing any more.
-async fn fill(batch: &mut Vec<Observation>, observations: &mut mpsc::Receiver<Observation>) -> bool {
+async fn fill(batch: &mut Vec<Observation>, observations: &mut Receiver<'_>) -> bool {
     let Some(first) = observations.recv().await else {
         return false;
     };

@@ -1,13 +1,12 @@
 //! Asking for each user, a bounded number at a time.
 
 use futures_util::{StreamExt, stream};
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::Course;
+use super::{Course, queue::Sender};
 use crate::{
     calcom::{Disposition, Source},
-    model::{Observation, UserId},
+    model::UserId,
 };
 
 /// So many users in a row without an answer, each after its retries, mean that Cal.com is away: asking for the others
@@ -25,7 +24,7 @@ pub(super) async fn fetch<S: Source>(
     users: &[UserId],
     concurrency: usize,
     cancel: &CancellationToken,
-    observations: mpsc::Sender<Observation>,
+    observations: Sender<'_>,
     told: impl Fn(u64),
 ) -> Course {
     let mut course = Course::default();
@@ -49,7 +48,7 @@ pub(super) async fn fetch<S: Source>(
             Some((_, Ok(observation))) => {
                 unavailable_in_a_row = 0;
                 failures_in_a_row = 0;
-                if observations.send(observation).await.is_err() {
+                if !observations.send(observation).await {
                     break;
                 }
                 told(1);

@@ -167,3 +167,26 @@ async fn a_200_that_never_goes_on_is_given_up_in_time() {
     )
     .await;
 }
+
+#[tokio::test]
+async fn records_of_a_mebibyte_are_mirrored_a_few_at_a_time() {
+    let upstream = Upstream::new().await;
+    let baseline = upstream.fill().await;
+    let bio = "x".repeat(1 << 20);
+    for user in &upstream.acme.users {
+        let record = format!(
+            r#"{{"id":{user},"email":"a{user}@example.com","bio":"{bio}","timeZone":"UTC","weekStart":"Monday","createdDate":"2024-01-01T00:00:00.000Z"}}"#
+        );
+        upstream
+            .simulator
+            .place_raw(&upstream.acme.id, *user, record)
+            .expect("the record can be placed");
+    }
+    let seen = upstream.sync().await;
+    let report = seen.ended.report("acme");
+    assert_eq!(
+        (&report["outcome"], &report["updated"]),
+        (&"applied".into(), &12.into())
+    );
+    check_memory(seen.peak.expect("the pass was held up"), baseline);
+}

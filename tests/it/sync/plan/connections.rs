@@ -28,7 +28,7 @@ async fn a_store_that_only_reads_is_refused_every_write() {
         Store::open(bouncer.connect_options(), &settings).read_only(),
     ] {
         // Refused before a row is looked for.
-        let Err(Error::Unavailable(said)) = store.close_open_runs(1, None, "").await else {
+        let Err(Error::ReadOnly(said)) = store.close_open_runs(1, None, "").await else {
             panic!("a write went through")
         };
         assert!(said.contains("25006"), "{said}");
