@@ -64,7 +64,7 @@ async fn a_repair_is_on_record_and_moves_no_freshness() {
     mirrored.verify(&["--repair"], 0).await;
     assert_eq!(
         world.value::<String>(outcomes).await,
-        "schedule applied",
+        "operator applied",
         "where nothing is wrong, nothing is begun"
     );
     mirrored.edit("update managed_users set bio = 'edited'").await;
@@ -73,7 +73,7 @@ async fn a_repair_is_on_record_and_moves_no_freshness() {
     assert_eq!(world.value::<String>(freshness).await, before);
     assert_eq!(
         world.value::<String>(outcomes).await,
-        "schedule applied, repair applied"
+        "operator applied, repair applied"
     );
     let unaccounted = "select count(*) from managed_user_changes
         where (kind = 'repair') <> (run_id = (select max(run_id) from sync_runs))";
@@ -103,7 +103,11 @@ async fn a_pass_under_way_is_fenced_by_a_repair() {
         world.simulator.release();
     });
     assert_eq!(report.outcome, RunOutcome::Failed, "{report:?}");
-    assert!(report.error.is_some_and(|error| error.contains("later pass")));
+    assert!(
+        report
+            .error
+            .is_some_and(|error| error.contains("another pass over this client began"))
+    );
     assert_eq!(world.kinds(edited).await, ["insert", "repair"]);
     assert_eq!(world.pass().await.updated, 1, "what it had seen is seen again");
     mirrored.assert_right().await;
