@@ -44,7 +44,7 @@ create table held_sets (
 );
 
 comment on table held_sets is
-    'Removals that wait for `calmirror approve`: one set a client, that of its newest pass. A pass that finds another set replaces it, one that finds none deletes it.';
+    'Removals that wait for `calmirror approve`: one set a client, that of its newest pass. A pass that finds another set replaces it, a complete one that finds none deletes it.';
 comment on column held_sets.client_id is 'The client.';
 comment on column held_sets.set_hash is 'SHA-256, in hexadecimal, of the set''s users and the versions that their removals would make.';
 comment on column held_sets.users is 'How many users the set would remove.';
