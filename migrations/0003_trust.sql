@@ -8,7 +8,9 @@ alter table sync_runs
     add column token        bigint,
     add column heartbeat_at timestamptz,
     add column held_set     text,
-    add column approves     bigint;
+    add column approves     bigint,
+    add column repaired     bigint not null default 0,
+    add column watched      bigint;
 
 update sync_runs set trigger = 'operator' where tick is null;
 
@@ -23,6 +25,10 @@ comment on column sync_runs.token is
     'A random number of the attempt, so that a beginning whose answer was lost is found again; null where the pass never began.';
 comment on column sync_runs.heartbeat_at is 'When the pass last showed that it is alive; null where it never began.';
 comment on column sync_runs.held_set is 'The hash of the set of removals that the pass held, as in held_sets; null if it held none.';
+comment on column sync_runs.repaired is
+    'Rows of managed_users that had been edited in Postgres, and were set back to what the ledger says.';
+comment on column sync_runs.watched is
+    'A hash of the ids that the pass was to look at, so that passes over different lists are told apart; null where it never began.';
 comment on column sync_runs.approves is 'The pass whose held set this one let through; null unless trigger is approval.';
 
 alter table missing_users
@@ -101,6 +107,9 @@ comment on column promoted_fields.field is 'The field''s name on the wire.';
 comment on column promoted_fields.column_name is 'The column of managed_users.';
 comment on column promoted_fields.promoted_at is 'When the column was filled from extra, by the database''s clock.';
 
+-- The functions that read it are called by whoever may read the mirror. It holds names of fields and nothing else.
+grant select on promoted_fields to public;
+
 -- The ledger is never rewritten: what an old version put into `extra` is read as the column that it became.
 create function managed_user_promoted(after jsonb) returns jsonb
 language sql stable
@@ -144,10 +153,11 @@ $$;
 comment on function promote_extra_field(text, text) is
     'For migrations: moves a field from managed_users.extra into its own column, without a new version of any user.';
 
+-- Not valid: what is there fulfilled the narrower one, and need not be read again under a lock.
 alter table managed_user_changes
     drop constraint managed_user_changes_kind_check,
     add constraint managed_user_changes_kind_check
-        check (kind in ('insert', 'update', 'removal', 'restore', 'repair'));
+        check (kind in ('insert', 'update', 'removal', 'restore', 'repair')) not valid;
 
 comment on column managed_user_changes.kind is
     'insert, update, removal, restore, or repair: the row had been edited here, and was set back; nothing changed at Cal.com.';

@@ -214,7 +214,7 @@ fn present(set: &mut ChangeSet, user: ManagedUser, mirrored: Option<&Mirrored>) 
         return;
     };
     let fields = changed_fields(&mirrored.user, &user);
-    let version = mirrored.version + 1;
+    let version = mirrored.version.saturating_add(1);
     if mirrored.removed {
         set.restores.push(Change {
             kind: ChangeKind::Restore,

@@ -4,6 +4,7 @@
 //! state of a session, and PgBouncer in transaction mode may stand in between.
 
 mod bookkeeping;
+mod edited;
 mod error;
 mod fields;
 mod forget;

@@ -10,6 +10,7 @@ mod plan;
 mod queue;
 mod removal;
 mod report;
+mod set_back;
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -20,7 +21,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use apply::Hand;
-pub(crate) use apply::with_retries;
+pub(crate) use apply::{bounded, with_retries};
 use beforehand::Beforehand;
 pub use plan::{Fate, Plan, Planned};
 use queue::Room;
@@ -110,10 +111,12 @@ impl<S: Source> Pass<'_, S> {
         // Ends the fetching when the operator says so, and when another pass has begun.
         let cancel = cancel.child_token();
         let mut hand = Hand::Writing(run);
-        let work = Box::pin(self.observe(&mut hand, &cancel));
-        let (course, written) = self.while_alive(run, &cancel, work).await;
-        let requests = self.source.requests() - requests_before;
-        Box::pin(self.finish(run, course, written.err(), requests)).await
+        let work = Box::pin(async {
+            let (course, written) = self.observe(&mut hand, &cancel).await;
+            let requests = self.source.requests() - requests_before;
+            self.finish(run, course, written.err(), requests).await
+        });
+        self.while_alive(run, &cancel, work).await
     }
 
     /// Fetching and writing overlap: one half of the channel each.

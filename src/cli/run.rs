@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     clock::SystemClock, config::Config, daemon, model::RunOutcome, schedule::Tick, shutdown::Shutdown,
-    store::Trigger,
+    store::Trigger, sync::bounded,
 };
 
 pub(super) async fn run(config: Config) -> anyhow::Result<Exit> {
@@ -70,15 +70,14 @@ impl daemon::Pass for Passes {
         let client = &self.0.clients[client].client;
         tracing::warn!(client.name = client.name, tick = %tick.due, "tick skipped: {why}");
         let store = &self.0.database.store;
-        let recorded = store
-            .record_run(
-                &client.id,
-                &client.name,
-                Trigger::Schedule(tick.due),
-                RunOutcome::Skipped,
-                why,
-            )
-            .await;
+        let recorded = bounded(store.record_run(
+            &client.id,
+            &client.name,
+            Trigger::Schedule(tick.due),
+            RunOutcome::Skipped,
+            why,
+        ))
+        .await;
         if let Err(error) = recorded {
             tracing::warn!(client.name = client.name, error = %error, "the skipped tick could not be recorded");
         }
@@ -88,21 +87,17 @@ impl daemon::Pass for Passes {
         let client = &self.0.clients[client].client;
         let why = format!("a fault in calmirror ended the pass: {message}");
         let store = &self.0.database.store;
-        let recorded = match store
-            .close_open_runs(self.0.process(), Some(&client.id), &why)
-            .await
-        {
+        let recorded = match bounded(store.close_open_runs(self.0.process(), Some(&client.id), &why)).await {
             // It panicked before it began.
-            Ok(0) => store
-                .record_run(
-                    &client.id,
-                    &client.name,
-                    Trigger::Schedule(tick.due),
-                    RunOutcome::Failed,
-                    &why,
-                )
-                .await
-                .map(drop),
+            Ok(0) => bounded(store.record_run(
+                &client.id,
+                &client.name,
+                Trigger::Schedule(tick.due),
+                RunOutcome::Failed,
+                &why,
+            ))
+            .await
+            .map(drop),
             other => other.map(drop),
         };
         if let Err(error) = recorded {

@@ -136,7 +136,7 @@ async fn verify(
     let mut repaired = repair::Done::default();
     if is_whole {
         verification.end().await?;
-        repaired = repair::repair(store, due, printer, cancel).await?;
+        repaired = repair::repair(store, due, counts.users, printer, cancel).await?;
     }
     summary.repaired = repaired.rows;
     summary.summary = if !is_whole || repaired.is_cut {

@@ -1,6 +1,6 @@
 //! What a batch says of users that are missing or cannot be mirrored, and of fields that are new.
 
-use super::{Error, Run, fields, tx::Tx};
+use super::{Error, Run, fields, held, tx::Tx};
 use crate::{compare::Bookkeeping, model::UserId};
 
 /// Writes candidates for removal, rejects and new fields, and deletes those that are over.
@@ -74,6 +74,7 @@ async fn delete_rows(tx: &mut Tx, run: &Run, sighted: &[UserId], readable: &[Use
         )
         .execute(&mut *tx)
         .await?;
+        held::expire_with(tx, &run.client_id, &ids(sighted)).await?;
     }
     if !readable.is_empty() {
         sqlx::query!(

@@ -1,5 +1,6 @@
 //! What can go wrong with the database, named by what the caller can do.
 
+use crate::model::UserId;
 use sqlx::{error::DatabaseError, migrate::MigrateError, postgres::PgDatabaseError};
 
 /// A failure of the store. Texts of Postgres are quoted without their context, which could hold a user's data.
@@ -20,6 +21,9 @@ pub enum Error {
     /// Read again and try again: a row is not as it was when it was read.
     #[error("rows of the mirror changed between reading and writing them")]
     Conflict,
+    /// Set them back: rows that were to be written are not as the ledger left them.
+    #[error("rows of managed_users were edited in Postgres: {}", listed(.0))]
+    Edited(Vec<UserId>),
     /// Stop: another pass over the same client has begun since.
     #[error(
         "another pass over this client began after this one, which writes nothing more (epoch {theirs} after {ours})"
@@ -53,7 +57,8 @@ impl Error {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Unavailable(_) | Self::Busy(_) | Self::Full(_) | Self::ReadOnly(_) | Self::Conflict => true,
-            Self::Fenced { .. }
+            Self::Edited(_)
+            | Self::Fenced { .. }
             | Self::SourceChanged { .. }
             | Self::NotMigrated { .. }
             | Self::Missing(_)
@@ -77,6 +82,9 @@ impl Error {
             Self::ReadOnly(_) => Some(
                 "database.url must lead to the primary, and default_transaction_read_only be off there; `calmirror run` goes on by itself",
             ),
+            Self::Edited(_) => {
+                Some("`calmirror verify` says what is wrong, and with --repair sets right what it can")
+            }
             Self::NotMigrated { .. } => Some("run `calmirror migrate`"),
             Self::Missing(_) => Some(
                 "run `calmirror migrate`; if it has nothing to do, restore what was dropped, or rename it back",
@@ -165,5 +173,16 @@ fn refusal_remedy(code: &str) -> Option<&'static str> {
         // insufficient_privilege.
         "42501" => Some("grant it to the user of database.url"),
         _ => None,
+    }
+}
+
+/// A screen line's worth of users.
+fn listed(users: &[UserId]) -> String {
+    const MOST: usize = 10;
+    let named: Vec<_> = users.iter().take(MOST).map(ToString::to_string).collect();
+    let more = users.len().saturating_sub(MOST);
+    match more {
+        0 => format!("users {}", named.join(", ")),
+        more => format!("users {}, and {more} more", named.join(", ")),
     }
 }

@@ -80,13 +80,13 @@ impl Store {
             tx.rollback().await?;
             return Ok(None);
         }
-        // An error may have the id after such words, and any other number elsewhere.
+        // An error may have the id after such words, or in the address that was asked for, and any other number elsewhere.
         let errors = sqlx::query!(
             r"
             update sync_runs set error = regexp_replace(error, $1, '\1(forgotten)', 'g')
             where error ~ $1
             ",
-            format!(r"((?:[Uu]sers?|ID|and|,) ){}\M", user.0),
+            format!(r"((?:[Uu]sers?|ID|and|,) |/users/){}\M", user.0),
         )
         .execute(&mut tx)
         .await?

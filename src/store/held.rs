@@ -107,6 +107,72 @@ impl Store {
         tx.commit().await
     }
 
+    /// Takes account of a user that answered while an approval asked for it: a sighting like any other.
+    ///
+    /// # Errors
+    ///
+    /// What Postgres says.
+    pub async fn record_sighting(&self, client: &ClientId, user: UserId) -> Result<(), Error> {
+        let mut tx = self.begin().await?;
+        sqlx::query!(
+            "delete from missing_users where client_id = $1 and user_id = $2",
+            client.as_str(),
+            user.0,
+        )
+        .execute(&mut tx)
+        .await?;
+        expire_with(&mut tx, client, &[user.0]).await?;
+        tx.commit().await
+    }
+
+    /// Keeps the client's waiting set as it is, for a run that has heard of only a part of it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::apply`].
+    pub async fn keep_holding(&self, run: &Run) -> Result<(), Error> {
+        let mut tx = self.begin().await?;
+        run.check_fence(&mut tx).await?;
+        sqlx::query!(
+            r#"
+            with kept as (
+                update held_sets set last_run_id = $2 where client_id = $1 returning set_hash
+            )
+            update sync_runs set held_set = (select set_hash from kept) where run_id = $2
+            "#,
+            run.client_id.as_str(),
+            run.id,
+        )
+        .execute(&mut tx)
+        .await?;
+        tx.commit().await
+    }
+
+    /// Whether all of these removals are in the set that waits for the client, and no others are left of it.
+    ///
+    /// # Errors
+    ///
+    /// What Postgres says.
+    pub async fn waits_with(&self, client: &ClientId, removals: &[Removal]) -> Result<bool, Error> {
+        let ids: Vec<i64> = removals.iter().map(|removal| removal.user_id.0).collect();
+        let mut tx = self.begin().await?;
+        let waits = sqlx::query_scalar!(
+            r#"
+            select exists (select from held_sets where client_id = $1) and not exists (
+                select unnest($2::bigint[])
+                except
+                select user_id from held_removals where client_id = $1
+            ) as "waits!"
+            "#,
+            client.as_str(),
+            &ids,
+        )
+        .fetch_one(&mut tx)
+        .await?;
+        tx.rollback().await?;
+        Ok(waits)
+    }
+
     /// Whether the set that a run held still waits.
     ///
     /// # Errors
@@ -118,7 +184,8 @@ impl Store {
             r#"
             select
                 r.client_id, r.client_name, r.held_set,
-                s.set_hash as "waiting_hash?", s.last_run_id as "waiting?", s.users as "users?"
+                s.set_hash as "waiting_hash?", s.first_run_id as "first_run_id?", s.last_run_id as "waiting?",
+                s.users as "users?"
             from sync_runs as r
             left join held_sets as s on s.client_id = r.client_id
             where r.run_id = $1
@@ -134,7 +201,9 @@ impl Store {
         let Some(set_hash) = found.held_set else {
             return Ok(HeldBy::Nothing);
         };
-        if found.waiting_hash.as_ref() != Some(&set_hash) {
+        // The same set may have come again after it was over.
+        let is_later = found.first_run_id.is_some_and(|first| run_id < first);
+        if found.waiting_hash.as_ref() != Some(&set_hash) || is_later {
             return Ok(HeldBy::Expired {
                 client_name: found.client_name,
                 waiting: found.waiting,
@@ -148,14 +217,17 @@ impl Store {
         })
     }
 
-    /// The set of this hash, if it still is the one that waits for the run's client.
+    /// The set of this hash, if it still is the one that waits for the client.
     ///
     /// # Errors
     ///
-    /// [`Error::Fenced`] when a later pass has begun.
-    pub async fn held_removals(&self, run: &Run, set_hash: &str) -> Result<Option<Vec<Removal>>, Error> {
+    /// What Postgres says.
+    pub async fn held_removals(
+        &self,
+        client: &ClientId,
+        set_hash: &str,
+    ) -> Result<Option<Vec<Removal>>, Error> {
         let mut tx = self.begin().await?;
-        run.look_at_fence(&mut tx).await?;
         let rows = sqlx::query!(
             r#"
             select r.user_id, r.version
@@ -164,7 +236,7 @@ impl Store {
             where r.client_id = $1 and s.set_hash = $2
             order by r.user_id
             "#,
-            run.client_id.as_str(),
+            client.as_str(),
             set_hash,
         )
         .fetch_all(&mut tx)
@@ -179,6 +251,20 @@ impl Store {
             .collect();
         Ok((!removals.is_empty()).then_some(removals))
     }
+}
+
+/// Ends the wait of a client's set if one of these users is in it: it was seen, so the set is not what was proven any more.
+pub(super) async fn expire_with(tx: &mut Tx, client: &ClientId, sighted: &[i64]) -> Result<(), Error> {
+    sqlx::query!(
+        "delete from held_sets as s where s.client_id = $1 and exists (
+             select from held_removals as r where r.client_id = $1 and r.user_id = any($2)
+         )",
+        client.as_str(),
+        sighted,
+    )
+    .execute(&mut *tx)
+    .await?;
+    Ok(())
 }
 
 /// Ends the wait of a client's set, whatever becomes of its users.

@@ -1,6 +1,10 @@
 //! Who is in the way.
 
+use std::time::Duration;
+
 use super::{Error, Store, tx::Tx};
+
+const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Store {
     /// Adds to an [`Error::Busy`] which session holds locks on the mirror's tables, if one still does; of several the one
@@ -15,7 +19,11 @@ impl Store {
             tx.rollback().await?;
             Ok::<_, Error>(holder)
         };
-        match asked.await {
+        // Whoever does not answer this soon is not asked for so little.
+        let asked = tokio::time::timeout(PATIENCE, asked)
+            .await
+            .unwrap_or_else(|_| Err(Error::Unavailable("no answer in time".to_owned())));
+        match asked {
             Ok(Some(holder)) => Error::Busy(format!("{message}; {holder}")),
             Ok(None) => Error::Busy(message),
             Err(error) => {

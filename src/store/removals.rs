@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Error, Run, Store, forget, held, users::count_changes};
+use super::{Error, Run, Store, edited, forget, held, users::count_changes};
 use crate::{
     compare::{ChangeSet, Removal},
     crash_point::crash_point,
@@ -161,8 +161,11 @@ impl Store {
         let mut tx = self.begin().await?;
         let live = sqlx::query_scalar!(
             r#"
-            select count(*) as "count!" from managed_users
-            where client_id = $1 and removed_at is null and id = any($2)
+            select count(*) as "count!" from (
+                select id from managed_users where client_id = $1 and removed_at is null
+                intersect
+                select unnest($2::bigint[])
+            ) as watched
             "#,
             client.as_str(),
             &users,
@@ -173,7 +176,54 @@ impl Store {
         Ok(u64::try_from(live).unwrap_or_default())
     }
 
-    /// Those of these users that the mirror holds as live users of the client, at most so many.
+    /// Those of these users that the mirror holds as live, and of whom Cal.com says that they are gone: in whatever pass, proven or
+    /// not. A sighting takes a user out of them.
+    ///
+    /// # Errors
+    ///
+    /// What Postgres says.
+    pub async fn said_gone(&self, client: &ClientId, users: &[UserId]) -> Result<Vec<UserId>, Error> {
+        let ids: Vec<i64> = users.iter().map(|user| user.0).collect();
+        let mut tx = self.begin().await?;
+        let gone = sqlx::query_scalar!(
+            r#"
+            select u.id as "id!" from missing_users as m
+            join managed_users as u on u.id = m.user_id
+            where m.client_id = $1 and u.client_id = $1 and u.removed_at is null
+            intersect
+            select unnest($2::bigint[])
+            "#,
+            client.as_str(),
+            &ids,
+        )
+        .fetch_all(&mut tx)
+        .await?;
+        tx.rollback().await?;
+        Ok(gone.into_iter().map(UserId).collect())
+    }
+
+    /// Whether the mirror holds users of the client, all of them removed.
+    ///
+    /// # Errors
+    ///
+    /// What Postgres says.
+    pub async fn has_only_removed(&self, client: &ClientId, users: &[UserId]) -> Result<bool, Error> {
+        if self.live_users(client, users).await? > 0 {
+            return Ok(false);
+        }
+        let mut tx = self.begin().await?;
+        let removed = sqlx::query_scalar!(
+            r#"select exists (select from managed_users where client_id = $1 and removed_at is not null) as "removed!""#,
+            client.as_str(),
+        )
+        .fetch_one(&mut tx)
+        .await?;
+        tx.rollback().await?;
+        Ok(removed)
+    }
+
+    /// Those of these users that the mirror holds as live users of the client, at most so many. Those of whom there is nothing bad
+    /// on record.
     ///
     /// # Errors
     ///
@@ -188,9 +238,14 @@ impl Store {
         let mut tx = self.begin().await?;
         let live = sqlx::query_scalar!(
             r#"
-            select id as "id!" from managed_users where client_id = $1 and removed_at is null
-            intersect
-            select unnest($2::bigint[])
+            select id as "id!" from (
+                select id from managed_users where client_id = $1 and removed_at is null
+                intersect
+                select unnest($2::bigint[])
+                except
+                (select user_id from missing_users where client_id = $1
+                 union all select user_id from rejects where client_id = $1)
+            ) as fit
             limit $3
             "#,
             client.as_str(),
@@ -218,6 +273,7 @@ impl Store {
         let mut tx = self.begin().await?;
         run.check_fence(&mut tx).await?;
         forget::check(&mut tx, set).await?;
+        edited::check(&mut tx, &ids, &versions).await?;
         let written = sqlx::query_scalar!(
             r#"
             with incoming as (

@@ -21,6 +21,8 @@ pub struct RepairRun {
     client_id: ClientId,
     /// None for a client that never had a pass, or whose state was deleted: no pass of it can write then either.
     run: Option<Run>,
+    /// Rows that the ledger does not know are deleted. Not where it may be the ledger that lost something.
+    pub deletes_unknown: bool,
 }
 
 /// What became of a row. Serialized as `verify --repair --output json` prints it.
@@ -53,7 +55,11 @@ impl Store {
     /// # Errors
     ///
     /// As [`Store::begin_run`].
-    pub async fn begin_repair(&self, client_id: &ClientId) -> Result<RepairRun, Error> {
+    pub async fn begin_repair(
+        &self,
+        client_id: &ClientId,
+        deletes_unknown: bool,
+    ) -> Result<RepairRun, Error> {
         let mut tx = self.begin().await?;
         let state = sqlx::query!(
             "select client_name, base_url from sync_state where client_id = $1",
@@ -64,7 +70,11 @@ impl Store {
         tx.rollback().await?;
         let client_id = client_id.clone();
         let Some(state) = state else {
-            return Ok(RepairRun { client_id, run: None });
+            return Ok(RepairRun {
+                client_id,
+                run: None,
+                deletes_unknown,
+            });
         };
         let begin = BeginRun {
             client_id: &client_id,
@@ -75,11 +85,13 @@ impl Store {
             process: fastrand::i64(..),
             token: fastrand::i64(..),
             silence: Duration::ZERO,
+            watched: 0,
         };
         match self.begin_run(&begin).await? {
             Begun::Run(run) => Ok(RepairRun {
                 client_id,
                 run: Some(run),
+                deletes_unknown,
             }),
             // Whoever repairs gives way to nobody.
             Begun::UnderWay { .. } | Begun::Done { .. } => Err(Error::Conflict),
@@ -125,7 +137,7 @@ impl Store {
                 Verdict::Unknown {
                     client_id,
                     version: 1,
-                } if client_id == repair.client_id.as_str() => {
+                } if client_id == repair.client_id.as_str() && repair.deletes_unknown => {
                     unknown.push(id.0);
                     repairs.push(Repair::Deleted { user_id: id });
                 }
@@ -145,6 +157,16 @@ impl Store {
                 None => record_run(&mut tx, &repair.client_id).await?,
             };
             repairs.extend(write(&mut tx, run_id, &columns).await?);
+        }
+        if let Some(run) = &repair.run {
+            let rows = unknown.len() + columns.id.len();
+            sqlx::query!(
+                "update sync_runs set repaired = repaired + $2, heartbeat_at = now() where run_id = $1",
+                run.id,
+                i64::try_from(rows).unwrap_or(i64::MAX),
+            )
+            .execute(&mut tx)
+            .await?;
         }
         tx.commit().await?;
         Ok(repairs)
@@ -177,6 +199,15 @@ impl Store {
 }
 
 impl RepairRun {
+    /// By a pass, of rows that it is about to write.
+    pub fn within(run: &Run) -> Self {
+        Self {
+            client_id: run.client_id.clone(),
+            run: Some(run.clone()),
+            deletes_unknown: false,
+        }
+    }
+
     /// Keeps passes of the client from writing for the rest of the transaction.
     async fn lock(&self, tx: &mut Tx) -> Result<(), Error> {
         if let Some(run) = &self.run {

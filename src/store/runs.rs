@@ -25,6 +25,8 @@ pub struct BeginRun<'a> {
     pub token: i64,
     /// A pass that showed no sign of life for so long is dead.
     pub silence: Duration,
+    /// A hash of the ids that are to be looked at: a pass over another list is no substitute for this one.
+    pub watched: i64,
 }
 
 /// What asked for a pass.
@@ -68,6 +70,8 @@ pub enum Begun {
         run: i64,
         /// Its newest sign of life.
         heartbeat_at: DateTime<Utc>,
+        /// It looks at the same users.
+        is_alike: bool,
     },
     /// Another process made the pass of this tick.
     Done {
@@ -81,6 +85,8 @@ pub struct Run {
     pub id: i64,
     pub client_id: ClientId,
     pub epoch: i64,
+    /// After a failover that lost the newest commits, another pass may have the same number and epoch.
+    pub(super) token: i64,
 }
 
 /// What a pass did. The four kinds of change are counted by the database, batch by batch.
@@ -130,29 +136,32 @@ pub struct RunRecord {
 impl Run {
     /// Locks the client's fence for the rest of the transaction, or finds that it has moved on.
     pub(super) async fn check_fence(&self, tx: &mut Tx) -> Result<(), Error> {
-        let theirs = sqlx::query_scalar!(
-            "select epoch from sync_state where client_id = $1 for update",
+        let theirs = sqlx::query!(
+            "select s.epoch, (select r.token from sync_runs as r where r.run_id = s.last_run_id) as token
+             from sync_state as s where s.client_id = $1 for update",
             self.client_id.as_str(),
         )
         .fetch_optional(tx)
         .await?;
-        self.compare_fence(theirs)
+        self.compare_fence(theirs.map(|theirs| (theirs.epoch, theirs.token)))
     }
 
     /// Whether the fence is still ours, without a lock: it may move on at any moment.
     pub(super) async fn look_at_fence(&self, tx: &mut Tx) -> Result<(), Error> {
-        let theirs = sqlx::query_scalar!(
-            "select epoch from sync_state where client_id = $1",
+        let theirs = sqlx::query!(
+            "select s.epoch, (select r.token from sync_runs as r where r.run_id = s.last_run_id) as token
+             from sync_state as s where s.client_id = $1",
             self.client_id.as_str(),
         )
         .fetch_optional(tx)
         .await?;
-        self.compare_fence(theirs)
+        self.compare_fence(theirs.map(|theirs| (theirs.epoch, theirs.token)))
     }
 
-    fn compare_fence(&self, theirs: Option<i64>) -> Result<(), Error> {
-        let (ours, theirs) = (self.epoch, theirs.unwrap_or_default());
-        if theirs == ours {
+    fn compare_fence(&self, theirs: Option<(i64, Option<i64>)>) -> Result<(), Error> {
+        let (theirs, token) = theirs.unwrap_or_default();
+        let ours = self.epoch;
+        if theirs == ours && token == Some(self.token) {
             Ok(())
         } else {
             Err(Error::Fenced { ours, theirs })
@@ -186,6 +195,7 @@ impl Store {
                     id: newest.id,
                     client_id: begin.client_id.clone(),
                     epoch: newest.epoch,
+                    token: begin.token,
                 }));
             }
             if let Some(tick) = begin.trigger.tick()
@@ -224,10 +234,11 @@ impl Store {
         sqlx::query!(
             r#"
             insert into sync_runs (
-                run_id, client_id, client_name, epoch, tick, trigger, process, token, approves, started_at, heartbeat_at
+                run_id, client_id, client_name, epoch, tick, trigger, process, token, approves, watched,
+                started_at, heartbeat_at
             )
             overriding system value
-            values ($1, $2, $3, $4, $5, $6, $7, $8, $9, now(), now())
+            values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, now(), now())
             "#,
             run.id,
             begin.client_id.as_str(),
@@ -238,6 +249,7 @@ impl Store {
             begin.process,
             begin.token,
             approves,
+            begin.watched,
         )
         .execute(&mut tx)
         .await?;
@@ -245,6 +257,20 @@ impl Store {
         tx.commit().await?;
         crash_point!("begin::after_commit");
         Ok(Begun::Run(run))
+    }
+
+    /// How many users a run has marked removed.
+    ///
+    /// # Errors
+    ///
+    /// What Postgres says.
+    pub async fn removed_in(&self, run: &Run) -> Result<u64, Error> {
+        let mut tx = self.begin().await?;
+        let removed = sqlx::query_scalar!("select removed from sync_runs where run_id = $1", run.id)
+            .fetch_one(&mut tx)
+            .await?;
+        tx.rollback().await?;
+        Ok(u64::try_from(removed).unwrap_or_default())
     }
 
     /// Shows that a pass is alive.
@@ -274,7 +300,7 @@ impl Store {
         let mut tx = self.begin().await?;
         run.check_fence(&mut tx).await?;
         let written = sqlx::query!(
-            "select inserted, updated, removed, restored from sync_runs where run_id = $1",
+            "select inserted, updated, removed, restored, repaired from sync_runs where run_id = $1",
             run.id,
         )
         .fetch_one(&mut tx)
@@ -294,7 +320,7 @@ impl Store {
         };
         let accounted = counts.inserted + counts.updated + counts.restored + counts.rejected + counts.missing;
         counts.unchanged = counts.observed.saturating_sub(accounted);
-        let complete = if counts.changes() > 0 {
+        let complete = if counts.changes() > 0 || written.repaired > 0 {
             RunOutcome::Applied
         } else {
             RunOutcome::NoChange
@@ -414,6 +440,7 @@ struct Newest {
     epoch: i64,
     process: Option<i64>,
     token: Option<i64>,
+    watched: Option<i64>,
     open: bool,
     /// None once it has been silent for too long.
     alive_at: Option<DateTime<Utc>>,
@@ -431,16 +458,25 @@ async fn in_the_way(
         && let Some(heartbeat_at) = newest.alive_at
     {
         let run = newest.id;
-        return Ok(Some(Begun::UnderWay { run, heartbeat_at }));
+        let is_alike = newest.watched == Some(begin.watched);
+        return Ok(Some(Begun::UnderWay {
+            run,
+            heartbeat_at,
+            is_alike,
+        }));
     }
     let made = sqlx::query_scalar!(
         r#"
         select run_id from sync_runs
         where client_id = $1 and tick = $2 and outcome not in ('skipped', 'failed')
+            -- Our own ticks come again after our clock was set back.
+            and process <> $3 and watched = $4
         limit 1
         "#,
         begin.client_id.as_str(),
         tick,
+        begin.process,
+        begin.watched,
     )
     .fetch_optional(&mut *tx)
     .await?;
@@ -458,8 +494,11 @@ async fn newest_run(tx: &mut Tx, begin: &BeginRun<'_>) -> Result<Option<Newest>,
     let newest = sqlx::query!(
         r#"
         select
-            process, token, outcome is null as "open!",
-            case when heartbeat_at > now() - make_interval(secs => $2) then heartbeat_at end as alive_at
+            process, token, watched, outcome is null as "open!",
+            -- One of the future was written before a failover to a clock that is behind.
+            case when heartbeat_at between now() - make_interval(secs => $2) and now() + make_interval(secs => $2)
+                then heartbeat_at
+            end as alive_at
         from sync_runs
         where run_id = $1
         "#,
@@ -473,6 +512,7 @@ async fn newest_run(tx: &mut Tx, begin: &BeginRun<'_>) -> Result<Option<Newest>,
         epoch: state.epoch,
         process: newest.process,
         token: newest.token,
+        watched: newest.watched,
         open: newest.open,
         alive_at: newest.alive_at,
     }))
@@ -518,5 +558,6 @@ async fn take_epoch(tx: &mut Tx, begin: &BeginRun<'_>) -> Result<Run, Error> {
         id,
         client_id: begin.client_id.clone(),
         epoch: state.epoch,
+        token: begin.token,
     })
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use sqlx::types::Json as Jsonb;
 
-use super::{Error, Run, Store, bookkeeping, forget, tx::Tx};
+use super::{Error, Run, Store, bookkeeping, edited, forget, tx::Tx};
 use crate::{
     compare::{Change, ChangeSet, Known, Mirrored, RecordedReject},
     crash_point::crash_point,
@@ -124,6 +124,11 @@ impl Store {
         run.check_fence(&mut tx).await?;
         forget::check(&mut tx, set).await?;
         let changes: Vec<&Change> = set.changes().collect();
+        let (ids, versions): (Vec<i64>, Vec<i32>) = changes
+            .iter()
+            .map(|change| (change.user_id().0, change.version))
+            .unzip();
+        edited::check(&mut tx, &ids, &versions).await?;
         if !changes.is_empty() {
             write_changes(&mut tx, run, &changes).await?;
         }

@@ -163,6 +163,7 @@ async fn take_batch<S: Source>(
     let ids: Vec<UserId> = batch.iter().map(Observation::user_id).collect();
     let mut retries = Retries::default();
     let mut attempted: Option<ChangeSet> = None;
+    let mut set_back = false;
     let (run, tables) = match hand {
         Hand::Writing(run) => (Some(*run), true),
         Hand::Looking(looking) => (None, looking.tables),
@@ -187,6 +188,14 @@ async fn take_batch<S: Source>(
             Ok(()) => break set,
             Err(error) => error,
         };
+        if let Error::Edited(users) = &error
+            && !set_back
+        {
+            attempted = None;
+            set_back = true;
+            pass.set_back(run, users).await?;
+            continue;
+        }
         // Of a conflict it is known that nothing was written.
         attempted = (error != Error::Conflict).then_some(set);
         retries.wait(pass.store.name_holder(error).await).await?;

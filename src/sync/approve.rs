@@ -1,5 +1,7 @@
 //! Letting a held set of removals through, if the world still agrees.
 
+use std::collections::HashSet;
+
 use futures_util::{StreamExt, stream};
 use tokio_util::sync::CancellationToken;
 
@@ -10,7 +12,7 @@ use super::{
     report::Failure,
 };
 use crate::{
-    calcom::{self, Source},
+    calcom::{self, Disposition, Source},
     compare::{ChangeSet, Removal},
     model::{Observation, RunOutcome, UserId},
     store::{self, Finish, Run},
@@ -31,6 +33,8 @@ struct Inquiry {
 #[derive(Debug)]
 enum Refusal {
     Expired,
+    /// A user of the set is not asked for any more.
+    Unwatched(UserId),
     /// A user of the set answered.
     Present(UserId),
     /// None of the client's other users answered.
@@ -48,53 +52,130 @@ impl<S: Source> Pass<'_, S> {
     pub async fn approve(&self, set_hash: &str, cancel: &CancellationToken) -> Report {
         let started = tokio::time::Instant::now();
         let requests_before = self.source.requests();
-        let mut report = match Box::pin(self.begin(cancel)).await {
-            Ok(run) => {
-                // Ends the asking when the operator says so, and when another pass has begun.
-                let cancel = cancel.child_token();
-                let work = Box::pin(self.let_through(&run, set_hash, &cancel));
-                let inquiry = self.while_alive(&run, &cancel, work).await;
-                let requests = self.source.requests() - requests_before;
-                self.conclude_approval(&run, inquiry, requests).await
-            }
-            Err(report) => report,
+        let mut inquiry = Inquiry::default();
+        // The fence is taken only when there is something to write: a pass under way is not ended for a refusal.
+        let asked = tokio::select! {
+            biased;
+            () = cancel.cancelled() => Err(Refusal::Interrupted),
+            asked = Box::pin(self.ask(set_hash, &mut inquiry)) => asked,
+        };
+        let requests = || self.source.requests() - requests_before;
+        let mut report = match asked {
+            Ok(()) => match Box::pin(self.begin(cancel)).await {
+                Ok(run) => {
+                    let work = Box::pin(async {
+                        inquiry.refusal = self.let_through(&run, set_hash).await.err();
+                        self.conclude_approval(&run, inquiry, requests()).await
+                    });
+                    self.while_alive(&run, &cancel.child_token(), work).await
+                }
+                Err(report) => report,
+            },
+            Err(refusal) => self.refuse(refusal, &inquiry, requests()).await,
         };
         report.duration_s = started.elapsed().as_secs_f64();
         report.log(self.lines);
         report
     }
 
-    async fn let_through(&self, run: &Run, set_hash: &str, cancel: &CancellationToken) -> Inquiry {
-        let mut inquiry = Inquiry::default();
-        let set = match with_retries(|| self.store.held_removals(run, set_hash)).await {
-            Ok(Some(removals)) => ChangeSet {
+    /// Whether the world agrees with the set.
+    async fn ask(&self, set_hash: &str, inquiry: &mut Inquiry) -> Result<(), Refusal> {
+        // Nobody is asked at another address than the one that the mirror is of.
+        match with_retries(|| self.store.source_of(&self.client.id)).await {
+            Ok(Some(recorded)) if recorded != self.base_url => {
+                return Err(Refusal::Store(store::Error::SourceChanged {
+                    client: self.client.name.clone(),
+                    recorded,
+                    configured: self.base_url.to_owned(),
+                }));
+            }
+            Ok(_) => {}
+            Err(error) => return Err(Refusal::Store(error)),
+        }
+        let set = self.held(set_hash).await?;
+        let is_watched: HashSet<UserId> = self.client.users.iter().copied().collect();
+        if let Some(removal) = set
+            .removals
+            .iter()
+            .find(|removal| !is_watched.contains(&removal.user_id))
+        {
+            return Err(Refusal::Unwatched(removal.user_id));
+        }
+        self.ask_for_control(&set.removals, inquiry).await?;
+        let asked = self.ask_for_each(&set.removals, inquiry).await;
+        if let Err(Refusal::Present(user)) = &asked {
+            with_retries(|| self.store.record_sighting(&self.client.id, *user))
+                .await
+                .map_err(Refusal::Store)?;
+        }
+        asked
+    }
+
+    async fn held(&self, set_hash: &str) -> Result<ChangeSet, Refusal> {
+        match with_retries(|| self.store.held_removals(&self.client.id, set_hash)).await {
+            Ok(Some(removals)) => Ok(ChangeSet {
                 removals,
                 ..ChangeSet::default()
-            },
-            Ok(None) => {
-                inquiry.refusal = Some(Refusal::Expired);
-                return inquiry;
+            }),
+            Ok(None) => Err(Refusal::Expired),
+            Err(error) => Err(Refusal::Store(error)),
+        }
+    }
+
+    /// Under the fence, so that the set stays what it is.
+    async fn let_through(&self, run: &Run, set_hash: &str) -> Result<(), Refusal> {
+        let set = self.held(set_hash).await?;
+        let mut retries = Retries::default();
+        let mut attempted = false;
+        loop {
+            let error = match bounded(self.store.apply_removals(run, &set)).await {
+                Ok(()) => {
+                    self.log_removals(&set);
+                    return Ok(());
+                }
+                Err(error) => error,
+            };
+            if error == store::Error::Conflict {
+                // Either an attempt that was not answered had been written, or somebody was forgotten meanwhile.
+                let removed = with_retries(|| self.store.removed_in(run))
+                    .await
+                    .map_err(Refusal::Store)?;
+                if attempted && removed == set.removals.len() as u64 {
+                    self.log_removals(&set);
+                    return Ok(());
+                }
+                self.held(set_hash).await?;
+            } else {
+                attempted = true;
             }
+            retries.wait(error).await.map_err(Refusal::Store)?;
+        }
+    }
+
+    /// A refusal that took no fence: on record all the same.
+    async fn refuse(&self, refusal: Refusal, inquiry: &Inquiry, requests: u64) -> Report {
+        let Shortfall {
+            outcome,
+            error,
+            failure,
+        } = refusal.shortfall();
+        let client = self.client;
+        let recorded = self
+            .store
+            .record_run(&client.id, &client.name, self.trigger, outcome, &error);
+        let run_id = match bounded(recorded).await {
+            Ok(id) => Some(id),
             Err(error) => {
-                inquiry.refusal = Some(Refusal::Store(error));
-                return inquiry;
+                tracing::debug!(error = %error, "the refused approval could not be recorded");
+                None
             }
         };
-        let asked = async {
-            self.ask_for_control(&set.removals, &mut inquiry).await?;
-            self.ask_for_each(&set.removals, &mut inquiry).await
+        let counts = store::RunCounts {
+            observed: inquiry.observed,
+            missing: inquiry.missing,
+            ..Default::default()
         };
-        let asked = tokio::select! {
-            biased;
-            () = cancel.cancelled() => Err(Refusal::Interrupted),
-            asked = asked => asked,
-        };
-        let done = match asked {
-            Ok(()) => self.apply_approved(run, set_hash, &set).await,
-            Err(refusal) => Err(refusal),
-        };
-        inquiry.refusal = done.err();
-        inquiry
+        Report::new(self, run_id, outcome, counts, requests, Some(error), failure)
     }
 
     /// One of the client's other users answers, or there is no other one.
@@ -121,10 +202,17 @@ impl<S: Source> Pass<'_, S> {
                     return Ok(());
                 }
                 Ok(_) => inquiry.observed += 1,
+                // One user's trouble says nothing of the client.
+                Err(error) if error.disposition() == Disposition::Skip => {}
                 Err(error) => return Err(Refusal::Unanswered(*user, error)),
             }
         }
-        if known.is_empty() {
+        if known.is_empty()
+            && with_retries(|| self.store.live_users(&self.client.id, &others))
+                .await
+                .map_err(Refusal::Store)?
+                == 0
+        {
             // The set is everyone. Who approves it says that this is so.
             Ok(())
         } else {
@@ -152,33 +240,6 @@ impl<S: Source> Pass<'_, S> {
             }
         }
         Ok(())
-    }
-
-    async fn apply_approved(&self, run: &Run, set_hash: &str, set: &ChangeSet) -> Result<(), Refusal> {
-        let mut retries = Retries::default();
-        let mut attempted = false;
-        loop {
-            let error = match bounded(self.store.apply_removals(run, set)).await {
-                Ok(()) => {
-                    self.log_removals(set);
-                    return Ok(());
-                }
-                Err(error) => error,
-            };
-            // A set that was written waits no more.
-            if attempted && error == store::Error::Conflict {
-                match bounded(self.store.held_removals(run, set_hash)).await {
-                    Ok(None) => {
-                        self.log_removals(set);
-                        return Ok(());
-                    }
-                    Ok(Some(_)) => {}
-                    Err(error) => return Err(Refusal::Store(error)),
-                }
-            }
-            attempted = true;
-            retries.wait(error).await.map_err(Refusal::Store)?;
-        }
     }
 
     async fn conclude_approval(&self, run: &Run, inquiry: Inquiry, requests: u64) -> Report {
@@ -209,8 +270,11 @@ impl Refusal {
         };
         match self {
             Self::Expired => failed("the held set is over; nothing is removed".to_owned()),
+            Self::Unwatched(user) => failed(format!(
+                "user {user} of the held set was taken out of the configuration: nothing is removed; the next pass looks anew"
+            )),
             Self::Present(user) => failed(format!(
-                "user {user} of the held set answers again: nothing is removed; the next pass looks anew"
+                "user {user} of the held set answers again: nothing is removed, and the set is over; the next pass looks anew"
             )),
             Self::NoControl => failed(
                 "no other user of the client answers, so nothing shows that the client is still there: nothing is removed"

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Pass, Report, apply};
 use crate::{
     calcom::Source,
-    model::RunOutcome,
+    model::{RunOutcome, UserId},
     store::{BeginRun, Begun, Error, Run},
 };
 
@@ -32,20 +32,38 @@ impl<S: Source> Pass<'_, S> {
             process: self.process,
             token: fastrand::i64(..),
             silence: self.beat * MISSED_BEATS,
+            watched: watched_hash(&self.client.users),
         };
         let mut seen_alive = None;
+        let mut told = false;
         loop {
             let begun = apply::with_retries(|| self.store.begin_run(&begin)).await;
-            let (other, alive) = match begun {
+            let (other, alive, is_alike) = match begun {
                 Ok(Begun::Run(run)) => return Ok(run),
                 Ok(Begun::Done { run }) => {
                     let why = format!("another calmirror made the pass of this tick, as run {run}");
-                    return Err(self.skipped(why).await);
+                    // The tick has its pass, so there is nothing to put on record.
+                    return Err(Report {
+                        made_elsewhere: true,
+                        ..Report::unmade(self, None, RunOutcome::Skipped, why)
+                    });
                 }
-                Ok(Begun::UnderWay { run, heartbeat_at }) => (run, heartbeat_at),
+                Ok(Begun::UnderWay {
+                    run,
+                    heartbeat_at,
+                    is_alike,
+                }) => (run, heartbeat_at, is_alike),
                 Err(error) => return Err(self.never_begun(error).await),
             };
-            if *seen_alive.get_or_insert((other, alive)) != (other, alive) {
+            if !is_alike && !told {
+                told = true;
+                tracing::warn!(
+                    client.name = %self.client.name,
+                    "another calmirror mirrors this client with another list of users, run {other}; waiting for its end"
+                );
+            }
+            // A pass over other users is no substitute, so its end is waited for.
+            if is_alike && *seen_alive.get_or_insert((other, alive)) != (other, alive) {
                 let why = format!("another calmirror is making a pass over this client, run {other}");
                 return Err(self.skipped(why).await);
             }
@@ -104,4 +122,18 @@ impl<S: Source> Pass<'_, S> {
             () = beats => work.await,
         }
     }
+}
+
+/// Of the ids in whatever order: FNV-1a, which stays the same from one version to the next.
+fn watched_hash(users: &[UserId]) -> i64 {
+    const BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+    const PRIME: u64 = 0x0000_0100_0000_01b3;
+    let of_one = |user: &UserId| {
+        user.0
+            .to_le_bytes()
+            .iter()
+            .fold(BASIS, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(PRIME))
+    };
+    let sum = users.iter().map(of_one).fold(0_u64, u64::wrapping_add);
+    sum.cast_signed()
 }

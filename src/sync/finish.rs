@@ -69,8 +69,10 @@ impl<S: Source> Pass<'_, S> {
                         observed: finish.observed,
                         ..Default::default()
                     };
-                    // What went wrong first says more than that it could not be recorded.
-                    let error = error.unwrap_or(of_store.error);
+                    // What went wrong first says more than that it could not be recorded, but for being overtaken: that is why.
+                    let error = error
+                        .filter(|_| !matches!(store_error, store::Error::Fenced { .. }))
+                        .unwrap_or(of_store.error);
                     (RunOutcome::Failed, counts, Some(error), of_store.failure)
                 }
             };
@@ -123,6 +125,7 @@ impl<S: Source> Pass<'_, S> {
         with_retries(|| self.store.confirm_missing(run, controlled)).await?;
         let mut retries = Retries::default();
         let mut attempted: Option<ChangeSet> = None;
+        let mut set_back = false;
         loop {
             let error = match self.try_to_remove(run, course, &mut attempted).await {
                 Ok(held) => return Ok(held),
@@ -131,6 +134,14 @@ impl<S: Source> Pass<'_, S> {
             if error == store::Error::Conflict {
                 // Nothing was written then.
                 attempted = None;
+            }
+            if let store::Error::Edited(users) = &error
+                && !set_back
+            {
+                attempted = None;
+                set_back = true;
+                self.set_back(run, users).await?;
+                continue;
             }
             retries.wait(self.store.name_holder(error).await).await?;
         }
@@ -156,14 +167,28 @@ impl<S: Source> Pass<'_, S> {
                 self.log_removals(&attempted);
             }
         }
+        let client = &run.client_id;
+        let watched = &self.client.users;
         if gone.is_empty() {
+            if !controlled && bounded(self.store.has_only_removed(client, watched)).await? {
+                // There is nobody left to conclude anything of.
+                return Ok(None);
+            }
             return Ok(removal::without_control(course));
         }
-        let count = gone.len() as u64;
+        let proven = gone.len() as u64;
+        // Not only those who are proven gone in this very pass: a limit that counts no others would let a large set through in
+        // parts.
+        let said_gone = bounded(self.store.said_gone(client, watched)).await?.len() as u64;
         // Users that nobody asks for any more make no share of them larger, nor do ids that no user has.
-        let live = bounded(self.store.live_users(&run.client_id, &self.client.users)).await?;
-        if let Some(held) = removal::hold(count, live, course.present, &self.removal) {
-            bounded(self.store.hold(run, &gone, held.live, held.reason)).await?;
+        let live = bounded(self.store.live_users(client, watched)).await?;
+        if let Some(held) = removal::hold(proven, said_gone, live, course.present, &self.removal) {
+            if bounded(self.store.waits_with(client, &gone)).await? {
+                // Whoever gave no answer this time is still in the set.
+                bounded(self.store.keep_holding(run)).await?;
+            } else {
+                bounded(self.store.hold(run, &gone, held.live, held.reason)).await?;
+            }
             return Ok(Some(held.shortfall(Some(run.id))));
         }
         let set = attempted.insert(ChangeSet {

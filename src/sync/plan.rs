@@ -1,5 +1,7 @@
 //! A pass that only looks: what one that writes would do, by the same code.
 
+use std::collections::HashSet;
+
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -62,6 +64,7 @@ pub(super) struct Looking<'a> {
     pub(super) tables: bool,
     counts: RunCounts,
     gone: Vec<UserId>,
+    sighted: Vec<UserId>,
     show: &'a mut (dyn FnMut(Planned<'_>) + Send),
 }
 
@@ -73,6 +76,7 @@ impl Looking<'_> {
         self.counts.restored += set.restores.len() as u64;
         self.counts.unchanged += set.unchanged as u64;
         self.gone.extend(&set.bookkeeping.confirm_missing);
+        self.sighted.extend(&set.bookkeeping.sighted);
         (self.show)(Planned::Batch(set));
     }
 }
@@ -91,6 +95,7 @@ impl<S: Source> Pass<'_, S> {
                     tables,
                     counts: RunCounts::default(),
                     gone: Vec::new(),
+                    sighted: Vec::new(),
                     show,
                 };
                 self.look(looking, requests_before, cancel).await
@@ -185,7 +190,28 @@ impl<S: Source> Pass<'_, S> {
             let live = with_retries(|| self.store.live_users(client, &self.client.users)).await?
                 + looking.counts.inserted
                 + looking.counts.restored;
-            removal::hold(proven, live, course.present, &self.removal).map(|hold| hold.shortfall(None))
+            let mut said_gone: HashSet<UserId> =
+                with_retries(|| self.store.said_gone(client, &self.client.users))
+                    .await?
+                    .into_iter()
+                    .collect();
+            said_gone.extend(candidates.iter().map(|candidate| candidate.removal.user_id));
+            for seen in &looking.sighted {
+                said_gone.remove(seen);
+            }
+            removal::hold(
+                proven,
+                said_gone.len() as u64,
+                live,
+                course.present,
+                &self.removal,
+            )
+            .map(|hold| hold.shortfall(None))
+        } else if !controlled
+            && looking.tables
+            && with_retries(|| self.store.has_only_removed(client, &self.client.users)).await?
+        {
+            None
         } else {
             removal::without_control(course)
         };

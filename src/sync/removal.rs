@@ -35,20 +35,30 @@ pub(super) struct Hold {
     limit: u64,
 }
 
-/// Whether `gone` users, of whom it was said often enough that they are, have to wait for an operator.
+/// Whether `proven` users, of whom it was said often enough that they are gone, have to wait for an operator.
 ///
-/// `live` is how many of the users that are asked for the mirror holds as live.
-pub(super) fn hold(gone: u64, live: u64, present: u64, removal: &config::Removal) -> Option<Hold> {
+/// `said_gone` are these and all others of whom it was said at all. `live` is how many of the users that are asked for the
+/// mirror holds as live.
+pub(super) fn hold(
+    proven: u64,
+    said_gone: u64,
+    live: u64,
+    present: u64,
+    removal: &config::Removal,
+) -> Option<Hold> {
+    if proven == 0 {
+        return None;
+    }
     let limits = Limits {
         max_count: removal.max_count,
         max_percent: removal.max_percent,
     };
-    match guard::decide(gone, live, present, limits) {
+    match guard::decide(said_gone.max(proven), live, present, limits) {
         Verdict::Apply => None,
         Verdict::Hold(reason) => Some(Hold {
             reason,
             live,
-            users: gone,
+            users: said_gone.max(proven),
             limit: guard::limit(live, limits),
         }),
     }

@@ -32,6 +32,9 @@ pub struct Report {
     pub error: Option<String>,
     #[serde(skip)]
     pub failure: Failure,
+    /// Skipped, because another process made the pass.
+    #[serde(skip)]
+    pub made_elsewhere: bool,
 }
 
 /// Which log lines a pass writes at level info.
@@ -80,6 +83,7 @@ impl Report {
             duration_s: 0.0,
             error,
             failure,
+            made_elsewhere: false,
         }
     }
 
@@ -132,6 +136,8 @@ impl Report {
         match self.outcome {
             RunOutcome::Applied | RunOutcome::NoChange if lines == Lines::All => summary!(info),
             RunOutcome::Applied | RunOutcome::NoChange => {}
+            // Another process took care of the tick: several are as good as one.
+            RunOutcome::Skipped if self.made_elsewhere => summary!(info),
             RunOutcome::Held | RunOutcome::Partial | RunOutcome::Skipped => summary!(warn),
             RunOutcome::Failed => summary!(error),
         }

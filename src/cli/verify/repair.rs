@@ -26,6 +26,7 @@ pub(super) struct Due {
     users: BTreeMap<String, Vec<UserId>>,
     count: usize,
     last: Option<UserId>,
+    unknown: u64,
     /// There was more than is kept in mind, after the last of these users.
     has_more: bool,
 }
@@ -52,23 +53,38 @@ impl Due {
         }
         self.users.entry(client.to_owned()).or_default().push(user);
         self.count += 1;
+        self.unknown += u64::from(matches!(finding, Finding::Unknown { .. }));
         self.last = Some(user);
     }
 }
 
+/// More rows than this, and than a tenth of all, cannot be what somebody put in by hand: it is the ledger that has lost them.
+const MAX_UNKNOWN: u64 = 5;
+
+/// `users` is how many there are in mirror and ledger.
 pub(super) async fn repair(
     store: &Store,
     mut due: Due,
+    users: u64,
     printer: &mut Printer<'_>,
     cancel: &CancellationToken,
 ) -> anyhow::Result<Done> {
     let mut done = Done::default();
     loop {
+        let deletes_unknown = due.unknown <= MAX_UNKNOWN || due.unknown.saturating_mul(10) <= users;
+        if !deletes_unknown {
+            tracing::warn!(
+                "{} of {users} rows are unknown to the ledger, which seems to have lost them: none is deleted; restore the ledger \
+                 from a backup",
+                due.unknown
+            );
+        }
         for (client, users) in &due.users {
             repair_client(
                 store,
                 &ClientId(client.clone()),
                 users,
+                deletes_unknown,
                 &mut done,
                 printer,
                 cancel,
@@ -109,13 +125,14 @@ async fn repair_client(
     store: &Store,
     client: &ClientId,
     users: &[UserId],
+    deletes_unknown: bool,
     done: &mut Done,
     printer: &mut Printer<'_>,
     cancel: &CancellationToken,
 ) -> anyhow::Result<()> {
     let mut batches = users.chunks(BATCH).peekable();
     for beginning in 1.. {
-        let run = store.begin_repair(client).await?;
+        let run = store.begin_repair(client, deletes_unknown).await?;
         let written = loop {
             let Some(batch) = batches.peek() else { break Ok(()) };
             if cancel.is_cancelled() {
@@ -177,7 +194,7 @@ fn text(repair: &Repair) -> String {
         }
         Repair::Deleted { user_id } => format!("user {user_id}: deleted from managed_users"),
         Repair::Left { user_id } => {
-            format!("user {user_id}: changed since it was found, and left alone; verify again")
+            format!("user {user_id}: not as it was found, or in doubt, and left alone; verify again")
         }
     }
 }

@@ -279,6 +279,7 @@ pub(crate) async fn begin(store: &Store, client_id: &ClientId, client_name: &str
         process: 1,
         token: fastrand::i64(..),
         silence: Duration::from_secs(30),
+        watched: 0,
     };
     match store.begin_run(&begin).await.expect("a run can begin") {
         Begun::Run(run) => run,

@@ -179,7 +179,7 @@ async fn a_user_that_answers_again_refuses_the_whole_set() {
         "{error}"
     );
     assert_eq!(live(&world).await, 20);
-    assert_eq!(held_now(&world).await.len(), 1, "the next pass decides");
+    assert_eq!(held_now(&world).await, [], "the next pass decides");
 }
 
 #[tokio::test]
@@ -288,4 +288,191 @@ async fn an_approval_whose_commit_is_lost_removes_once() {
         approved.error
     );
     assert_eq!(world.kinds(world.users()[0]).await, ["insert", "removal"]);
+}
+
+#[tokio::test]
+async fn a_held_set_does_not_go_through_in_parts() {
+    let (world, report) = held(8).await;
+    let run = run_of(&report);
+    for unanswered in [0..3, 3..6, 6..8] {
+        for user in &world.users()[unanswered] {
+            world
+                .simulator
+                .script(Target::User(*user), 1, Answer::Refuse(Refusal::RecordMissing));
+        }
+        let report = world.pass().await;
+        assert_eq!(
+            (report.outcome, report.removed),
+            (RunOutcome::Held, 0),
+            "{report:?}"
+        );
+    }
+    assert_eq!(
+        held_now(&world).await[0].1,
+        8,
+        "whoever gave no answer is still in the set"
+    );
+    assert_eq!(world.approve(run).await.removed, 8);
+}
+
+#[tokio::test]
+async fn the_limit_is_for_everyone_of_whom_it_is_said_and_not_for_the_proven_alone() {
+    let world = World::new(20).await;
+    world.pass().await;
+    // Four a pass: fewer than the limit each time, and more of them together.
+    delete(&world, 0..4);
+    world.pass().await;
+    delete(&world, 4..8);
+    let report = world.pass().await;
+    assert_eq!(
+        (report.outcome, report.removed),
+        (RunOutcome::Held, 0),
+        "{report:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_sighting_ends_the_wait_also_in_a_partial_pass() {
+    let (world, report) = held(8).await;
+    let record = |user: i64| {
+        format!(
+            r#"{{"status":"success","data":{{"id":{user},"email":"a@example.com","timeZone":"UTC","weekStart":"Monday","createdDate":"2024-01-01T00:00:00.000Z"}}}}"#
+        )
+    };
+    let unreadable = world.users()[15];
+    world
+        .simulator
+        .place_raw(world.client_id(), unreadable, "{}")
+        .expect("the record can be placed");
+    let user = world.users()[2];
+    world
+        .simulator
+        .script(Target::User(user), 1, Answer::json(200, record(user)));
+    world.simulator.script(
+        Target::User(world.users()[3]),
+        1,
+        Answer::Refuse(Refusal::RecordMissing),
+    );
+    world.pass().await;
+    let found = world
+        .store
+        .held_by(run_of(&report))
+        .await
+        .expect("the database answers");
+    assert!(matches!(found, HeldBy::Expired { .. }), "{found:?}");
+}
+
+#[tokio::test]
+async fn a_sighting_by_an_approval_counts_as_one() {
+    let (world, report) = held(8).await;
+    let user = world.users()[7];
+    let record = format!(
+        r#"{{"status":"success","data":{{"id":{user},"email":"a@example.com","timeZone":"UTC","weekStart":"Monday","createdDate":"2024-01-01T00:00:00.000Z"}}}}"#
+    );
+    world
+        .simulator
+        .script(Target::User(user), 1, Answer::json(200, record));
+    assert_eq!(world.approve(run_of(&report)).await.outcome, RunOutcome::Failed);
+    assert_eq!(held_now(&world).await, []);
+    assert_eq!(world.value::<i64>("select count(*) from missing_users").await, 7);
+    let next = world.pass().await;
+    assert_eq!((next.outcome, next.removed), (RunOutcome::Held, 0));
+    assert_eq!(
+        held_now(&world).await[0].1,
+        7,
+        "the eighth has to be proven again"
+    );
+}
+
+#[tokio::test]
+async fn an_approval_ends_no_pass_under_way_unless_it_removes() {
+    let (world, report) = held(8).await;
+    world
+        .simulator
+        .set_forbidden(world.client_id(), true)
+        .expect("the client is there");
+    let epoch: i64 = world.value("select epoch from sync_state").await;
+    assert_eq!(world.approve(run_of(&report)).await.outcome, RunOutcome::Failed);
+    assert_eq!(world.value::<i64>("select epoch from sync_state").await, epoch);
+}
+
+#[tokio::test]
+async fn one_users_trouble_does_not_refuse_an_approval() {
+    let (world, report) = held(8).await;
+    for user in &world.users()[8..19] {
+        world.simulator.script(
+            Target::User(*user),
+            Script::ALWAYS,
+            Answer::Refuse(Refusal::RecordMissing),
+        );
+    }
+    assert_eq!(world.approve(run_of(&report)).await.removed, 8);
+}
+
+#[tokio::test]
+async fn a_set_with_a_user_that_is_not_watched_any_more_is_refused() {
+    let (mut world, report) = held(8).await;
+    let gone = world.client.users.remove(0);
+    let refused = world.approve(run_of(&report)).await;
+    assert_eq!((refused.outcome, refused.removed), (RunOutcome::Failed, 0));
+    assert!(
+        refused
+            .error
+            .is_some_and(|error| error.contains(&format!("user {gone}")))
+    );
+}
+
+#[tokio::test]
+async fn forgetting_one_of_the_set_during_an_approval_refuses_it() {
+    let (world, report) = held(8).await;
+    let hanging = world.users()[5];
+    world.simulator.script(Target::User(hanging), 1, Answer::Hang);
+    let beside = crate::support::world::store(&world.db, 1);
+    let forgetting = async {
+        world.simulator.wait_until(|counts| counts.hanging == 1).await;
+        beside
+            .forget(world.client.users[2])
+            .await
+            .expect("the user can be forgotten");
+        world.simulator.release();
+    };
+    let (refused, ()) = tokio::join!(world.approve(run_of(&report)), forgetting);
+    assert_eq!(
+        (refused.outcome, refused.removed),
+        (RunOutcome::Failed, 0),
+        "{refused:?}"
+    );
+    assert_eq!(live(&world).await, 19);
+}
+
+#[tokio::test]
+async fn an_old_run_cannot_be_approved_when_its_set_comes_again() {
+    let (world, first) = held(8).await;
+    let records: Vec<_> = world.users()[..8].to_vec();
+    for user in &records {
+        let record = format!(
+            r#"{{"status":"success","data":{{"id":{user},"email":"u{user}@example.com","timeZone":"UTC","weekStart":"Monday","createdDate":"2024-01-01T00:00:00.000Z"}}}}"#
+        );
+        world
+            .simulator
+            .script(Target::User(*user), 1, Answer::json(200, record));
+    }
+    world.pass().await;
+    world.pass().await;
+    let again = world.pass().await;
+    assert_eq!(again.outcome, RunOutcome::Held, "{again:?}");
+    let found = world
+        .store
+        .held_by(run_of(&first))
+        .await
+        .expect("the database answers");
+    assert!(matches!(found, HeldBy::Expired { .. }), "{found:?}");
+}
+
+#[tokio::test]
+async fn a_client_whose_users_are_all_removed_is_held_no_more() {
+    let (world, report) = held(20).await;
+    world.approve(run_of(&report)).await;
+    let next = world.pass().await;
+    assert_eq!((next.outcome, next.error), (RunOutcome::NoChange, None));
 }

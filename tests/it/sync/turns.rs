@@ -206,3 +206,98 @@ async fn a_beginning_whose_answer_is_lost_is_one_run() {
     assert_eq!(report.outcome, RunOutcome::Applied, "{report:?}");
     assert_eq!(world.value::<i64>("select count(*) from sync_runs").await, 1);
 }
+
+#[tokio::test]
+async fn a_pass_that_is_overtaken_while_nobody_answered_says_so() {
+    let world = World::new(1).await;
+    let (one, other) = (Process::new(&world, 1), Process::new(&world, 2));
+    world
+        .simulator
+        .script(Target::User(world.users()[0]), 1, Answer::Hang);
+    let operator = async {
+        world.simulator.wait_for_requests(1).await;
+        other.pass(Trigger::Operator, BEAT).await
+    };
+    let (first, second) = tokio::join!(one.pass(tick(0), BEAT), operator);
+    assert_eq!(second.outcome, RunOutcome::Applied);
+    assert!(
+        why(&first).contains("another pass over this client began"),
+        "{first:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_clock_that_was_set_back_stops_no_passes() {
+    let world = World::new(5).await;
+    let one = Process::new(&world, 1);
+    for minute in [0, 5, 0, 5] {
+        let report = one.pass(tick(minute), BEAT).await;
+        assert!(
+            matches!(report.outcome, RunOutcome::Applied | RunOutcome::NoChange),
+            "{report:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_daemon_with_another_list_of_users_is_no_substitute() {
+    let world = World::new(20).await;
+    let mut other_world = World::with(
+        calmirror::simulator::Simulator::start(calmirror::simulator::SimulatorConfig::default())
+            .await
+            .expect("the simulator starts"),
+        crate::support::TestDb::new().await,
+    )
+    .await;
+    other_world.client = calmirror::config::Client {
+        users: world.client.users[..10].to_vec(),
+        ..world.client.clone()
+    };
+    let one = Process::new(&world, 1);
+    let older = Process {
+        store: store(&world.db, 2),
+        source: source(&world.simulator.base_url(), &world.client),
+        base_url: world.simulator.base_url(),
+        world: &other_world,
+        number: 2,
+    };
+    assert_eq!(older.pass(tick(0), BEAT).await.inserted, 10);
+    assert_eq!(one.pass(tick(0), BEAT).await.inserted, 10, "the others");
+}
+
+#[tokio::test]
+async fn a_heartbeat_of_the_future_is_no_sign_of_life() {
+    let world = World::new(5).await;
+    let one = Process::new(&world, 1);
+    hang_first(&world);
+    tokio::select! {
+        _ = one.pass(tick(0), NEVER) => panic!("the pass waits for an answer"),
+        _ = world.simulator.wait_until(|counts| counts.hanging == 1) => {}
+    }
+    world.simulator.release();
+    sqlx::query("update sync_runs set heartbeat_at = now() + interval '1 day'")
+        .execute(&world.pool)
+        .await
+        .expect("time can be moved");
+    let report = Process::new(&world, 2).pass(tick(5), BEAT).await;
+    assert_eq!(report.outcome, RunOutcome::Applied, "{report:?}");
+}
+
+/// The fence is more than a number: another server may have given the same one.
+#[tokio::test]
+async fn a_run_of_the_same_number_and_epoch_is_not_ours() {
+    let world = World::new(3).await;
+    let run = world.begin().await;
+    sqlx::query("update sync_runs set token = token + 1")
+        .execute(&world.pool)
+        .await
+        .expect("the run is there");
+    let error = world.store.heartbeat(&run).await.expect_err("it is another's");
+    assert!(matches!(error, calmirror::store::Error::Fenced { .. }), "{error}");
+}
+
+fn hang_first(world: &World) {
+    world
+        .simulator
+        .script(Target::User(world.users()[0]), 1, Answer::Hang);
+}

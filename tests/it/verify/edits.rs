@@ -1,6 +1,9 @@
 //! Rows that were edited, deleted or put in.
 
-use calmirror::{model::UserId, store::Instants};
+use calmirror::{
+    model::{RunOutcome, UserId},
+    store::Instants,
+};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -209,16 +212,23 @@ async fn what_the_ledger_has_lost_is_left_for_a_backup() {
     assert_eq!(mirrored.world.tuples().await, tuples, "nothing was written");
 }
 
+/// As an earlier version wrote it, which did not look at the ledger first.
 #[tokio::test]
-async fn an_edit_that_a_pass_has_set_right_is_told_of_and_is_no_difference() {
+async fn an_edit_that_was_written_over_is_told_of_and_is_no_difference() {
     let mirrored = Mirrored::new(4).await;
     let user = mirrored.user(3);
     mirrored
+        .world
+        .simulator
+        .patch_user(user, json!({ "name": "True" }))
+        .expect("the user can be changed");
+    assert_eq!(mirrored.world.pass().await.updated, 1);
+    mirrored
         .edit(format!(
-            "update managed_users set name = 'Edited' where id = {user}"
+            r#"update managed_user_changes set changed = jsonb_set(changed, '{{name,old}}', '"Edited"')
+               where user_id = {user} and version = 2"#
         ))
         .await;
-    assert_eq!(mirrored.world.pass().await.updated, 1);
     let lines = mirrored.verify(&["--repair"], 0).await;
     let [finding] = findings(&lines)[..] else {
         panic!("{lines:#?}")
@@ -236,34 +246,152 @@ async fn an_edit_that_a_pass_has_set_right_is_told_of_and_is_no_difference() {
     mirrored.world.assert_quiet().await;
 }
 
-/// A pass would write a version that the ledger has already.
+/// Whatever somebody does to a row: a pass that writes it sets it back first, and the ledger stays right.
 #[tokio::test]
-async fn a_row_that_stops_passes_is_named_and_repaired() {
-    let mirrored = Mirrored::new(5).await;
-    let (deleted, set_back) = (mirrored.user(0), mirrored.user(1));
-    for name in ["one", "other"] {
-        mirrored
-            .world
-            .simulator
-            .patch_user(set_back, json!({ "name": name }))
-            .expect("the user can be changed");
-        mirrored.world.pass().await;
-    }
-    for statement in [
-        format!("delete from managed_users where id = {deleted}"),
-        format!("update managed_users set version = 1, name = 'edited' where id = {set_back}"),
+async fn a_pass_sets_back_what_it_is_about_to_write() {
+    for (edit, kinds) in [
+        (
+            "update managed_users set name = 'Edited' where id = {}",
+            &["insert", "repair"][..],
+        ),
+        (
+            "update managed_users set removed_at = now() where id = {}",
+            &["insert", "repair"],
+        ),
+        (
+            "update managed_users set version = 7, bio = 'x' where id = {}",
+            &["insert", "repair"],
+        ),
+        (
+            "update managed_users set client_id = 'another' where id = {}",
+            &["insert"],
+        ),
+        ("delete from managed_users where id = {}", &["insert", "repair"]),
     ] {
-        mirrored.edit(statement).await;
+        let mirrored = Mirrored::new(5).await;
+        let user = mirrored.user(0);
+        mirrored.edit(edit.replace("{}", &user.to_string())).await;
         let world = &mirrored.world;
         let report = world
             .unchecked_pass(&world.store, &CancellationToken::new())
             .await;
-        let error = report.error.unwrap_or_default();
-        assert!(error.contains("`calmirror verify --repair`"), "{error}");
-        let lines = mirrored.verify(&["--repair"], 0).await;
-        assert_eq!(summary(&lines)["repaired"], 1);
-        mirrored.assert_right().await;
+        assert_eq!(
+            report.changes(),
+            0,
+            "{edit}: nothing changed at Cal.com: {report:?}"
+        );
+        assert_eq!(world.kinds(user).await, kinds, "{edit}");
+        if kinds.len() > 1 {
+            assert_eq!(report.outcome, RunOutcome::Applied, "{edit}: {report:?}");
+            assert_eq!(world.value::<i64>("select max(repaired) from sync_runs").await, 1);
+            mirrored.assert_right().await;
+        }
     }
+}
+
+#[tokio::test]
+async fn a_change_of_an_edited_row_is_told_from_the_edit() {
+    let mirrored = Mirrored::new(5).await;
+    let (world, user) = (&mirrored.world, mirrored.user(0));
+    mirrored
+        .edit(format!(
+            "update managed_users set name = 'Edited', time_zone = 'Mars/Olympus' where id = {user}"
+        ))
+        .await;
+    world
+        .simulator
+        .patch_user(user, json!({ "timeZone": "Asia/Tokyo" }))
+        .expect("the user can be changed");
+    assert_eq!(world.pass().await.updated, 1);
+    assert_eq!(world.kinds(user).await, ["insert", "repair", "update"]);
+    let fields: String = world
+        .value("select string_agg(key, ' ') from managed_user_changes, jsonb_object_keys(changed) as key where kind = 'update'")
+        .await;
+    assert_eq!(fields, "time_zone", "the update is what changed at Cal.com");
+    mirrored.assert_right().await;
+}
+
+#[tokio::test]
+async fn a_removal_of_an_edited_row_sets_it_back_first() {
+    let mirrored = Mirrored::new(6).await;
+    let (world, user) = (&mirrored.world, mirrored.user(0));
+    world.simulator.delete_user(user).expect("the user is there");
+    world.pass().await;
+    mirrored
+        .edit(format!(
+            "update managed_users set name = 'Edited' where id = {user}"
+        ))
+        .await;
+    let report = world.pass().await;
+    assert_eq!(
+        (report.outcome, report.removed),
+        (RunOutcome::Applied, 1),
+        "{report:?}"
+    );
+    assert_eq!(world.kinds(user).await, ["insert", "repair", "removal"]);
+    mirrored.assert_right().await;
+}
+
+#[tokio::test]
+async fn a_removal_that_was_undone_by_hand_is_no_second_removal() {
+    let mirrored = Mirrored::new(6).await;
+    let (world, user) = (&mirrored.world, mirrored.user(0));
+    world.simulator.delete_user(user).expect("the user is there");
+    world.pass().await;
+    assert_eq!(world.pass().await.removed, 1);
+    mirrored
+        .edit(format!(
+            "update managed_users set removed_at = null where id = {user}"
+        ))
+        .await;
+    for _ in 0..2 {
+        let report = world
+            .unchecked_pass(&world.store, &CancellationToken::new())
+            .await;
+        assert_eq!(report.removed, 0, "{report:?}");
+    }
+    assert_eq!(world.kinds(user).await, ["insert", "removal", "repair"]);
+    mirrored.assert_right().await;
+}
+
+#[tokio::test]
+async fn a_pass_fails_where_the_ledger_is_in_doubt_and_deletes_nothing() {
+    let mirrored = Mirrored::new(6).await;
+    let (world, user) = (&mirrored.world, mirrored.user(0));
+    mirrored
+        .edit(format!("delete from managed_user_changes where user_id = {user}"))
+        .await;
+    world
+        .simulator
+        .patch_user(user, json!({ "timeZone": "Asia/Tokyo" }))
+        .expect("the user can be changed");
+    let report = world
+        .unchecked_pass(&world.store, &CancellationToken::new())
+        .await;
+    assert_eq!(report.outcome, RunOutcome::Failed);
+    let error = report.error.unwrap_or_default();
+    assert!(
+        error.contains(&format!("users {user}")) && error.contains("`calmirror verify`"),
+        "{error}"
+    );
+    let rows =
+        "select (select count(*) from managed_users) || ' ' || (select count(*) from managed_user_changes)";
+    assert_eq!(world.value::<String>(rows).await, "6 5");
+}
+
+#[tokio::test]
+async fn a_ledger_that_is_lost_deletes_no_rows() {
+    let mirrored = Mirrored::new(20).await;
+    mirrored.edit("truncate managed_user_changes").await;
+    let lines = mirrored.verify(&["--repair"], 1).await;
+    assert_eq!(summary(&lines)["repaired"], 0);
+    assert_eq!(
+        mirrored
+            .world
+            .value::<i64>("select count(*) from managed_users")
+            .await,
+        20
+    );
 }
 
 #[tokio::test]

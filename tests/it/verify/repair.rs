@@ -176,12 +176,12 @@ async fn a_repair_that_was_overtaken_writes_nothing() {
     mirrored.edit("update managed_users set bio = 'edited'").await;
     let repair = world
         .store
-        .begin_repair(&world.client.id)
+        .begin_repair(&world.client.id, true)
         .await
         .expect("a repair can begin");
     let newer = world
         .store
-        .begin_repair(&world.client.id)
+        .begin_repair(&world.client.id, true)
         .await
         .expect("another can, too");
     let tuples = world.tuples().await;
@@ -216,7 +216,7 @@ async fn a_repair_leaves_rows_of_other_clients_alone() {
     let other = calmirror::model::ClientId("other".to_owned());
     let repair = world
         .store
-        .begin_repair(&other)
+        .begin_repair(&other, true)
         .await
         .expect("a repair can begin");
     assert_eq!(

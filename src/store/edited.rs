@@ -1,0 +1,54 @@
+//! Whether rows are as the ledger left them.
+
+use super::{Error, tx::Tx};
+use crate::model::UserId;
+
+/// That each of these users' rows, which are about to become these versions, is as its newest entry in the ledger. Rows that
+/// somebody else has written since they were read are left to the write, which finds a conflict.
+///
+/// # Errors
+///
+/// [`Error::Edited`] with those that are not.
+pub(super) async fn check(tx: &mut Tx, users: &[i64], versions: &[i32]) -> Result<(), Error> {
+    if users.is_empty() {
+        return Ok(());
+    }
+    let edited = sqlx::query_scalar!(
+        r#"
+        select due.id as "id!"
+        from unnest($1::bigint[], $2::integer[]) as due (id, version)
+        left join managed_users as m on m.id = due.id
+        left join lateral (
+            select c.version, c.after from managed_user_changes as c
+            where c.user_id = due.id
+            order by c.version desc
+            limit 1
+        ) as newest on true
+        left join lateral (
+            select c.kind from managed_user_changes as c
+            where c.user_id = due.id and c.kind <> 'repair'
+            order by c.version desc
+            limit 1
+        ) as event on true
+        where case
+            when m.id is null then newest.version is not null and due.version = 1
+            when m.version <> due.version - 1 then false
+            when m.version is distinct from newest.version then true
+            when (event.kind = 'removal') <> (m.removed_at is not null) then true
+            else to_jsonb(m) - array['version', 'first_seen_at', 'changed_at', 'removed_at'] <> to_jsonb(
+                jsonb_populate_record(null::managed_users, managed_user_promoted(newest.after))
+            ) - array['version', 'first_seen_at', 'changed_at', 'removed_at']
+        end
+        order by due.id
+        "#,
+        users,
+        versions,
+    )
+    .fetch_all(&mut *tx)
+    .await?;
+    if edited.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::Edited(edited.into_iter().map(UserId).collect()))
+    }
+}
