@@ -34,6 +34,9 @@ impl<S: Source> Pass<'_, S> {
             silence: self.beat * MISSED_BEATS,
             watched: watched_hash(&self.client.users),
         };
+        if self.accept_source {
+            self.tell_of_new_source().await;
+        }
         let mut seen_alive = None;
         let mut told = false;
         loop {
@@ -74,6 +77,18 @@ impl<S: Source> Pass<'_, S> {
                 }
                 () = tokio::time::sleep(self.beat / 2) => {}
             }
+        }
+    }
+
+    async fn tell_of_new_source(&self) {
+        if let Ok(Some(recorded)) = apply::bounded(self.store.source_of(&self.client.id)).await
+            && recorded != self.base_url
+        {
+            tracing::warn!(
+                client.name = %self.client.name,
+                "the client was mirrored from {recorded}, and is from {} from now on, as the operator says",
+                self.base_url
+            );
         }
     }
 

@@ -9,27 +9,31 @@ use crate::model::{FieldFault, JsonObject, ManagedUser, Observation, Reject, Use
 
 /// Decodes the record that came for the user `asked`.
 pub(super) fn decode(record: &RawValue, asked: UserId) -> Observation {
-    let rejected = |faults| {
+    let rejected = |faults, record: &str| {
         Observation::Unreadable(Reject {
             id: asked,
             faults,
-            record: cut(record.get()).to_owned(),
+            record: cut(record).to_owned(),
         })
     };
     // Of a key that comes twice the last value counts, as it does for JavaScript and for jsonb.
     let Ok(values) = serde_json::from_str::<BTreeMap<String, &RawValue>>(record.get()) else {
-        return rejected(vec![FieldFault {
-            field: String::new(),
-            why: "the record has a name that is no text".to_owned(),
-        }]);
+        let why = "the record has a name that is no text".to_owned();
+        let field = String::new();
+        return rejected(vec![FieldFault { field, why }], record.get());
     };
+    // Another person's record is not kept under this id, where nobody would look for it to erase it.
+    let is_anothers = values
+        .get("id")
+        .and_then(|id| value::whole_number(id).ok())
+        .is_some_and(|id| id != asked.0);
     let mut fields = Fields {
         values,
         faults: Vec::new(),
     };
     match user(&mut fields, asked) {
         Some(user) if fields.faults.is_empty() => Observation::Present(Box::new(user)),
-        _ => rejected(fields.faults),
+        _ => rejected(fields.faults, if is_anothers { "" } else { record.get() }),
     }
 }
 

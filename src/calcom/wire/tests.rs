@@ -393,6 +393,7 @@ fn a_record_of_another_user_is_no_sighting_of_that_one() {
     let reject = rejected(record(&[("id", Some("8"))]));
     assert_eq!(reject.id, ASKED);
     assert_eq!(reject.faults[0].to_string(), "id: is 8, but 7 was asked for");
+    assert_eq!(reject.record, "", "it is the record of somebody else");
 }
 
 #[test]
