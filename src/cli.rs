@@ -29,7 +29,7 @@ use serde::Serialize;
 
 use self::exit::Exit;
 use crate::{
-    config::{Config, Environment},
+    config::{Config, Environment, Secrets},
     shutdown::Shutdown,
     telemetry,
 };
@@ -112,18 +112,26 @@ impl Cli {
                 let args = args.clone().writing_to(self.config.as_deref());
                 init_and_check(&args, &mut out, environment).await
             }
-            Command::Check => check::run(self.load(environment)?, &mut out).await,
-            Command::Plan(args) => plan::run(args, self.load(environment)?, &mut out).await,
-            Command::Sync(args) => sync::run(args, self.load(environment)?, &mut out).await,
-            Command::Run => run::run(self.load(environment)?).await,
-            Command::Status => status::run(self.load(environment)?, &mut out).await,
-            Command::Approve(args) => approve::run(args, self.load(environment)?, &mut out).await,
-            Command::History(args) => history::run(args, self.load(environment)?, &mut out).await,
-            Command::Forget(args) => forget::run(args, self.load(environment)?, &mut out).await,
-            Command::Verify(args) => verify::run(args, self.load(environment)?, &mut out).await,
-            Command::Migrate => migrate::run(self.load(environment)?, &mut out).await,
+            Command::Check => check::run(self.load(environment, Secrets::Read)?, &mut out).await,
+            Command::Plan(args) => plan::run(args, self.load(environment, Secrets::Read)?, &mut out).await,
+            Command::Sync(args) => sync::run(args, self.load(environment, Secrets::Read)?, &mut out).await,
+            Command::Run => run::run(self.load(environment, Secrets::Read)?).await,
+            Command::Status => status::run(self.load(environment, Secrets::LeftAlone)?, &mut out).await,
+            Command::Approve(args) => {
+                approve::run(args, self.load(environment, Secrets::Read)?, &mut out).await
+            }
+            Command::History(args) => {
+                history::run(args, self.load(environment, Secrets::LeftAlone)?, &mut out).await
+            }
+            Command::Forget(args) => {
+                forget::run(args, self.load(environment, Secrets::LeftAlone)?, &mut out).await
+            }
+            Command::Verify(args) => {
+                verify::run(args, self.load(environment, Secrets::LeftAlone)?, &mut out).await
+            }
+            Command::Migrate => migrate::run(self.load(environment, Secrets::LeftAlone)?, &mut out).await,
             Command::Config => {
-                let config = self.load(environment)?;
+                let config = self.load(environment, Secrets::LeftAlone)?;
                 config::run(&config, self.output == Output::Json, &mut out.writer)?;
                 Ok(Exit::Success)
             }
@@ -136,10 +144,10 @@ impl Cli {
         }
     }
 
-    /// Reads the configuration and starts logging as it says.
-    fn load(&self, environment: &Environment) -> anyhow::Result<Config> {
+    /// Reads the configuration and starts logging as it says. Only what asks Cal.com wants the secrets.
+    fn load(&self, environment: &Environment, secrets: Secrets) -> anyhow::Result<Config> {
         let path = Config::find(self.config.as_deref())?;
-        let loaded = Config::load(&path, environment)?;
+        let loaded = Config::load(&path, environment, secrets)?;
         start_logging(&loaded.config, environment)?;
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");

@@ -37,7 +37,7 @@ pub(crate) use effective::quoted;
 pub use environment::Environment;
 pub use fault::{Fault, Faults, Place, Warning};
 pub use location::{Loaded, NotFound};
-pub use secret::SecretSource;
+pub use secret::{SecretSource, Secrets};
 
 /// Everything the program is told, checked.
 #[derive(Clone, Debug)]
@@ -148,6 +148,7 @@ pub struct Client {
     /// Unique; what logs, metrics and `--client` call it.
     pub name: String,
     pub id: ClientId,
+    /// Empty where it was left alone: see [`Secrets::LeftAlone`].
     pub secret: SecretString,
     /// Where the secret was read from.
     pub secret_source: SecretSource,

@@ -17,7 +17,7 @@ use super::{
     sync::{print_table, progress_bar},
 };
 use crate::{
-    config::{Config, Environment, environment},
+    config::{Config, Environment, Secrets, environment},
     shutdown::Shutdown,
     store::Trigger,
     sync::{Lines, Report},
@@ -52,7 +52,7 @@ pub(super) async fn run(args: &DemoArgs, out: &mut Out, environment: &Environmen
         return Ok(Exit::Success);
     }
     // A DATABASE_URL that happens to be set is not meant for this.
-    let loaded = Config::load(&world.config_path(), &Environment::default())?;
+    let loaded = Config::load(&world.config_path(), &Environment::default(), Secrets::Read)?;
     start_logging(&loaded.config, environment)?;
     let mirror = Arc::new(Mirror::open(loaded.config).await?);
     note(

@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::Context as _;
 
-use crate::config::{self, Config, Environment, Fault, Faults, Place, SecretSource};
+use crate::config::{self, Config, Environment, Fault, Faults, Place, SecretSource, Secrets};
 
 const DEFAULT_PATH: &str = "config.toml";
 
@@ -127,7 +127,7 @@ pub fn write(
 ) -> anyhow::Result<Option<Config>> {
     let secret = args.secret.source().ok_or(InitError::NoSecret)?;
     let text = template::fill(args, &secret);
-    let loaded = Config::parse(&text, &args.path, environment);
+    let loaded = Config::parse(&text, &args.path, environment, Secrets::Read);
     if let Err(faults) = &loaded
         && faults.iter().any(|fault| !may_follow(fault))
     {

@@ -14,6 +14,7 @@ use super::{
     log, names, overrides,
     reading::Reading,
     removal, schedule,
+    secret::Secrets,
     section::Section,
     tree::{Origin, Table},
 };
@@ -50,8 +51,9 @@ impl Config {
     /// Reads, overrides and checks a configuration file.
     ///
     /// # Errors
-    /// Every fault of the file, of the files it names, and of the variables that override it.
-    pub fn load(path: &Path, environment: &Environment) -> Result<Loaded, Faults> {
+    /// Every fault of the file, of the files it names, and of the variables that override it. Secrets that cannot be read are
+    /// faults where they are wanted.
+    pub fn load(path: &Path, environment: &Environment, secrets: Secrets) -> Result<Loaded, Faults> {
         let whole = |message: String, remedy: &str| {
             let fault = Fault {
                 place: Place::File(path.to_owned()),
@@ -70,7 +72,7 @@ impl Config {
         })?;
         let text = String::from_utf8(bytes)
             .map_err(|_| whole("is not UTF-8".to_owned(), "save it as plain text"))?;
-        Self::parse(&text, path, environment)
+        Self::parse(&text, path, environment, secrets)
     }
 
     /// Overrides and checks a configuration's text; `path` is what faults call it and what relative paths are
@@ -78,8 +80,13 @@ impl Config {
     ///
     /// # Errors
     /// As [`Config::load`].
-    pub fn parse(text: &str, path: &Path, environment: &Environment) -> Result<Loaded, Faults> {
-        let mut reading = Reading::new(path, text, environment);
+    pub fn parse(
+        text: &str,
+        path: &Path,
+        environment: &Environment,
+        secrets: Secrets,
+    ) -> Result<Loaded, Faults> {
+        let mut reading = Reading::new(path, text, environment, secrets);
         let (document, errors) = DeTable::parse_recoverable(text);
         let mut root = Table::from(document.get_ref());
         overrides::apply(&mut root, &mut reading);

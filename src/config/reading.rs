@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::{
     environment::Environment,
     fault::{Fault, Place, Warning},
+    secret::Secrets,
     tree::Origin,
 };
 
@@ -14,6 +15,7 @@ pub(super) const MAX_FAULTS_A_LIST: usize = 10;
 pub(super) struct Reading<'a> {
     pub(super) file: &'a Path,
     pub(super) environment: &'a Environment,
+    pub(super) secrets: Secrets,
     text: &'a str,
     line_starts: Vec<usize>,
     pub(super) faults: Vec<Fault>,
@@ -21,13 +23,14 @@ pub(super) struct Reading<'a> {
 }
 
 impl<'a> Reading<'a> {
-    pub(super) fn new(file: &'a Path, text: &'a str, environment: &'a Environment) -> Self {
+    pub(super) fn new(file: &'a Path, text: &'a str, environment: &'a Environment, secrets: Secrets) -> Self {
         let line_starts = std::iter::once(0)
             .chain(text.match_indices('\n').map(|(index, _)| index + 1))
             .collect();
         Self {
             file,
             environment,
+            secrets,
             text,
             line_starts,
             faults: Vec::new(),

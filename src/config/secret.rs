@@ -27,6 +27,15 @@ pub enum SecretSource {
     Credential(String),
 }
 
+/// Whether a configuration is loaded with its clients' secrets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Secrets {
+    /// Each secret is read from where it is; one that cannot be read is a fault.
+    Read,
+    /// For whoever asks Cal.com nothing: where the secrets are is checked for its form, and nobody looks there.
+    LeftAlone,
+}
+
 impl fmt::Display for SecretSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -110,17 +119,32 @@ fn from_table(
         reading.fault(&said.origin, key, message, remedy);
         return None;
     }
-    let (source, found) = match place {
-        "env" => from_variable(said.value, reading),
-        "file" => {
-            let path = reading.resolve(&said.value);
-            let found = from_file(&path);
+    let source = match place {
+        "env" => SecretSource::Env(said.value),
+        "file" => SecretSource::File(reading.resolve(&said.value)),
+        _ => SecretSource::Credential(said.value),
+    };
+    if let SecretSource::Credential(name) = &source
+        && (name.contains('/') || matches!(name.as_str(), "." | ".."))
+    {
+        let message = format!("{name:?} is no credential's name");
+        let remedy = "write the name alone, as in LoadCredential=name:path";
+        reading.fault(&said.origin, key, message, remedy);
+        return None;
+    }
+    if reading.secrets == Secrets::LeftAlone {
+        return Some((SecretString::default(), source));
+    }
+    let found = match &source {
+        SecretSource::Env(name) => from_variable(name, reading),
+        SecretSource::File(path) => {
+            let found = from_file(path);
             if found.is_ok() {
-                warn_if_open(&path, &said.origin, &key, reading);
+                warn_if_open(path, &said.origin, &key, reading);
             }
-            (SecretSource::File(path), found)
+            found
         }
-        _ => from_credential(said.value, reading),
+        SecretSource::Credential(name) => from_credential(name, reading),
     };
     let found = found.and_then(|secret| match unfit(&secret) {
         None => Ok(secret),
@@ -142,8 +166,8 @@ fn is_variable_name(name: &str) -> bool {
 
 type Found = Result<String, (String, String)>;
 
-fn from_variable(name: String, reading: &Reading<'_>) -> (SecretSource, Found) {
-    let found = match reading.environment.get(&name) {
+fn from_variable(name: &str, reading: &Reading<'_>) -> Found {
+    match reading.environment.get(name) {
         Some(value) => value.to_str().map(str::to_owned).ok_or_else(|| {
             (
                 format!("the environment variable {name} is not UTF-8"),
@@ -154,26 +178,17 @@ fn from_variable(name: String, reading: &Reading<'_>) -> (SecretSource, Found) {
             format!("the environment variable {name} is unset or empty"),
             "set it to the client's secret".to_owned(),
         )),
-    };
-    (SecretSource::Env(name), found)
+    }
 }
 
-fn from_credential(name: String, reading: &Reading<'_>) -> (SecretSource, Found) {
-    let found = if name.contains('/') || matches!(name.as_str(), "." | "..") {
-        Err((
-            format!("{name:?} is no credential's name"),
-            "write the name alone, as in LoadCredential=name:path".to_owned(),
-        ))
-    } else {
-        match reading.environment.credentials_directory() {
-            Some(directory) => from_file(&directory.join(&name)),
-            None => Err((
-                "CREDENTIALS_DIRECTORY is not set, so systemd passed no credentials".to_owned(),
-                format!("add LoadCredential={name}:/path/of/the/secret to the unit"),
-            )),
-        }
-    };
-    (SecretSource::Credential(name), found)
+fn from_credential(name: &str, reading: &Reading<'_>) -> Found {
+    match reading.environment.credentials_directory() {
+        Some(directory) => from_file(&directory.join(name)),
+        None => Err((
+            "CREDENTIALS_DIRECTORY is not set, so systemd passed no credentials".to_owned(),
+            format!("add LoadCredential={name}:/path/of/the/secret to the unit"),
+        )),
+    }
 }
 
 fn from_file(path: &Path) -> Found {

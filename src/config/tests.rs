@@ -7,7 +7,7 @@ mod secrets;
 
 use std::path::Path;
 
-use super::{Config, Environment, Faults, Loaded};
+use super::{Config, Environment, Faults, Loaded, Secrets};
 
 /// One client that is in order, to be put below what a test is about.
 const CLIENT: &str = r#"
@@ -28,7 +28,7 @@ fn parse(text: &str) -> Result<Loaded, Faults> {
 }
 
 fn parse_with(text: &str, pairs: &[(&str, &str)]) -> Result<Loaded, Faults> {
-    Config::parse(text, Path::new("config.toml"), &environment(pairs))
+    Config::parse(text, Path::new("config.toml"), &environment(pairs), Secrets::Read)
 }
 
 /// The faults of a file that has some.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use calmirror::{
-    config::{Config, Environment},
+    config::{Config, Environment, Secrets},
     simulator::{Simulator, SimulatorConfig},
 };
 use secrecy::ExposeSecret;
@@ -30,9 +30,13 @@ async fn the_compose_demo_is_configured_for_its_simulator() {
     });
     // Both services name a database; the demo's is the last.
     let environment = Environment::from_pairs(variables);
-    let config = Config::load(&shipped("packaging/demo/config.toml"), &environment)
-        .expect("the demo's configuration is whole")
-        .config;
+    let config = Config::load(
+        &shipped("packaging/demo/config.toml"),
+        &environment,
+        Secrets::Read,
+    )
+    .expect("the demo's configuration is whole")
+    .config;
     let simulator = Simulator::start(SimulatorConfig {
         seed: 1,
         clients: 2,
@@ -75,4 +79,41 @@ fn the_image_is_built_from_everything_that_the_build_reads() {
             ".dockerignore keeps {needed} out"
         );
     }
+}
+
+#[test]
+fn the_command_beside_the_unit_runs_as_the_unit_does() {
+    let unit = std::fs::read_to_string(shipped("packaging/calmirror.service")).expect("the unit can be read");
+    let docs = std::fs::read_to_string(shipped("docs/operations.md")).expect("the text can be read");
+    let command: Vec<_> = docs
+        .lines()
+        .skip_while(|line| !line.trim_start().starts_with("systemd-run "))
+        .take_while(|line| line.starts_with("    "))
+        .flat_map(str::split_whitespace)
+        .collect();
+    let properties: Vec<_> = command
+        .windows(2)
+        .filter(|pair| pair[0] == "-p")
+        .map(|pair| pair[1])
+        .collect();
+    for key in [
+        "DynamicUser",
+        "StateDirectory",
+        "StateDirectoryMode",
+        "EnvironmentFile",
+    ] {
+        let said = |text: &str| text.split_once('=').is_some_and(|(said, _)| said == key);
+        let of_unit = unit.lines().find(|line| said(line)).expect("the unit says it");
+        assert!(
+            properties.contains(&of_unit),
+            "{of_unit} is not in {properties:?}"
+        );
+    }
+    // The name that systemd gives the unit's user, so that both share it.
+    assert!(properties.contains(&"User=calmirror"), "{properties:?}");
+    let credential = properties
+        .iter()
+        .find(|property| property.starts_with("LoadCredential="));
+    let credential = credential.expect("the command passes the secret");
+    assert!(unit.contains(&format!("#   {credential}\n")), "{credential}");
 }

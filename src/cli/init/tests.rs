@@ -4,7 +4,7 @@ use clap::Parser;
 use secrecy::ExposeSecret;
 
 use super::{InitArgs, InitError, template::SAMPLE, write};
-use crate::config::{Config, Environment, Faults};
+use crate::config::{Config, Environment, Faults, Secrets};
 
 #[derive(Parser)]
 struct Line {
@@ -28,7 +28,7 @@ fn environment() -> Environment {
 
 fn run(args: &InitArgs) -> anyhow::Result<(Option<Config>, String)> {
     let mut out = Vec::new();
-    let config = write(args, &mut out, &environment())?;
+    let config = write(args, &mut out, &environment(), Secrets::Read)?;
     Ok((config, String::from_utf8(out)?))
 }
 
@@ -71,7 +71,7 @@ fn what_is_said_is_filled_in_and_reads_back() {
     let text = fs::read_to_string(&args.path).expect("it is there");
     assert_eq!(text.lines().count(), SAMPLE.lines().count());
     assert!(!text.contains("s3cret"));
-    let again = Config::load(&args.path, &environment())
+    let again = Config::load(&args.path, &environment(), Secrets::Read)
         .expect("it reads back")
         .config;
     assert_eq!(again.effective_toml(), config.effective_toml());
@@ -91,7 +91,7 @@ fn a_file_that_exists_is_kept_unless_forced() {
     assert_eq!(fs::read_to_string(&path).expect("it is there"), "mine");
     let words = format!("{words} --force --database-url postgres://ada:hunter2@db/cal");
     run(&args(directory.path(), &words)).expect("it is overwritten");
-    Config::load(&path, &environment()).expect("it is in order");
+    Config::load(&path, &environment(), Secrets::Read).expect("it is in order");
     assert_eq!(mode(&path), 0o600);
     assert_eq!(fs::read_dir(directory.path()).expect("a directory").count(), 1);
 }
@@ -136,7 +136,7 @@ fn what_is_not_there_yet_is_said_after_writing() {
     assert!(args.path.exists());
     fs::write(directory.path().join("secret"), "s3cret\n").expect("a file");
     fs::write(directory.path().join("users.txt"), "1\n").expect("a file");
-    Config::load(&args.path, &environment()).expect("now it is whole");
+    Config::load(&args.path, &environment(), Secrets::Read).expect("now it is whole");
     let no_check = InitArgs {
         force: true,
         no_check: true,

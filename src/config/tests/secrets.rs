@@ -5,7 +5,7 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 use secrecy::ExposeSecret;
 use tempfile::TempDir;
 
-use crate::config::{Config, Environment, Loaded, SecretSource};
+use crate::config::{Config, Environment, Loaded, SecretSource, Secrets};
 
 fn directory(files: &[(&str, &str)]) -> TempDir {
     let directory = tempfile::tempdir().expect("a temporary directory");
@@ -18,13 +18,22 @@ fn directory(files: &[(&str, &str)]) -> TempDir {
 }
 
 fn load(directory: &Path, client: &str, environment: &[(&str, &str)]) -> Result<Loaded, String> {
+    load_with(Secrets::Read, directory, client, environment)
+}
+
+fn load_with(
+    secrets: Secrets,
+    directory: &Path,
+    client: &str,
+    environment: &[(&str, &str)],
+) -> Result<Loaded, String> {
     let text = format!("[[clients]]\nname = 'main'\nid = 'abc'\n{client}\n");
     let path = directory.join("config.toml");
     fs::write(&path, text).expect("the configuration");
     let environment = [("HOME", "/home/ada")]
         .into_iter()
         .chain(environment.iter().copied());
-    Config::load(&path, &Environment::from_pairs(environment)).map_err(|faults| {
+    Config::load(&path, &Environment::from_pairs(environment), secrets).map_err(|faults| {
         faults
             .to_string()
             .replace(&format!("{}/", directory.display()), "")
@@ -170,4 +179,32 @@ fn users_of_the_list_and_of_the_file_are_merged() {
     --
     config.toml:5:14: clients.main.users_file: missing cannot be read: No such file or directory (os error 2); a relative path is relative to the directory of the configuration file
     "#);
+}
+
+#[test]
+fn secrets_that_are_left_alone_are_checked_for_their_form_only() {
+    let directory = directory(&[]);
+    let load = |secret: &str| {
+        let client = format!("users = [1]\nsecret = {secret}");
+        load_with(Secrets::LeftAlone, directory.path(), &client, &[])
+    };
+    for secret in [
+        "{ env = 'NOT_SET' }",
+        "{ file = 'not-there' }",
+        "{ credential = 'not-passed' }",
+    ] {
+        let loaded = load(secret).unwrap_or_else(|faults| panic!("{secret}: {faults}"));
+        assert_eq!(loaded.config.clients[0].secret.expose_secret(), "");
+        assert_eq!(loaded.warnings.len(), 0);
+    }
+    for secret in [
+        "'in the file itself'",
+        "{}",
+        "{ env = 'A', file = 'b' }",
+        "{ env = 'not a name' }",
+        "{ credential = '../elsewhere' }",
+        "{ vault = 'x' }",
+    ] {
+        load(secret).expect_err(secret);
+    }
 }

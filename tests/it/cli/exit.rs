@@ -40,15 +40,26 @@ async fn two_for_faults_of_the_configuration_all_at_once() {
                   [schedule]\ncron = \"every day\"\ntimezone = \"Mars/Olympus\"\n\
                   [[clients]]\nname = \"acme\"\nid = \"x\"\nsecret = { env = \"NOT_SET\" }\nusers = [1, -2]\n";
     setup.workplace.write("config.toml", config);
-    for command in ["sync", "run", "check", "status", "migrate", "config"] {
+    for (command, wants_secrets) in [
+        ("sync", true),
+        ("run", true),
+        ("check", true),
+        ("status", false),
+        ("migrate", false),
+        ("config", false),
+    ] {
         let ended = setup.run(&[command]).await.expect(2);
         assert_eq!(ended.stdout, "", "{command}");
+        assert_eq!(
+            ended.stderr.contains("NOT_SET"),
+            wants_secrets,
+            "{command}: {ended}"
+        );
         for (place, said) in [
             ("config.toml:2:1", "base_url"),
             ("config.toml:3:", "concurrency"),
             ("config.toml:5:", "cron"),
             ("config.toml:6:", "timezone"),
-            ("config.toml:10:", "NOT_SET"),
             ("config.toml:11:13", "user id"),
         ] {
             assert!(
@@ -61,6 +72,47 @@ async fn two_for_faults_of_the_configuration_all_at_once() {
         }
     }
     assert_eq!(setup.simulator.requests().total, 0);
+}
+
+#[tokio::test]
+async fn secrets_are_wanted_by_what_asks_cal_com_only() {
+    let setup = Setup::new(1, 3).await;
+    setup.run(&["sync"]).await.expect(0);
+    let user = setup.clients[0].users[0].to_string();
+    let config = setup.workplace.path().join("config.toml");
+    let text = std::fs::read_to_string(config).expect("it was written");
+    let requests = setup.simulator.requests().total;
+    for place in [
+        "{ credential = \"acme\" }",
+        "{ env = \"NOT_SET\" }",
+        "{ file = \"not-there\" }",
+    ] {
+        let text = text.replace("{ env = \"SECRET_ACME\" }", place);
+        assert!(text.contains(place), "{text}");
+        setup.workplace.write("config.toml", &text);
+        for arguments in [
+            &["status"][..],
+            &["history", &user],
+            &["verify"],
+            &["migrate"],
+            &["config"],
+        ] {
+            setup.run(arguments).await.expect(0);
+        }
+        for arguments in [&["check"][..], &["plan"], &["sync"], &["run"], &["approve", "1"]] {
+            let ended = setup.run(arguments).await.expect(2);
+            assert!(ended.stderr.contains("clients.acme.secret"), "{ended}");
+        }
+    }
+    setup.run(&["forget", &user]).await.expect(0);
+    assert_eq!(setup.simulator.requests().total, requests);
+    // What is wrong with the file itself is said all the same.
+    setup.workplace.write(
+        "config.toml",
+        &text.replace("{ env = \"SECRET_ACME\" }", "\"s3cret\""),
+    );
+    let ended = setup.run(&["status"]).await.expect(2);
+    assert!(ended.stderr.contains("must not stand in this file"), "{ended}");
 }
 
 #[tokio::test]
