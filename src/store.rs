@@ -36,7 +36,7 @@ pub use history::HistoryEntry;
 pub use removals::Candidate;
 pub use repair::{Repair, RepairRun};
 pub use runs::{BeginRun, Begun, Finish, Run, RunCounts, RunRecord, Trigger};
-pub use status::{ClientStatus, HeldStatus, RejectStatus, WatchStatus};
+pub use status::{ClientStatus, HeldStatus, RejectStatus, Waiting, WatchStatus};
 pub use verify::{Instants, Verification};
 
 use self::tx::Tx;

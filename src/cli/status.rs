@@ -8,7 +8,8 @@ use serde::Serialize;
 
 use super::{Out, Output, exit::Exit, mirror::Database};
 use crate::{
-    config::{self, Config},
+    config::Config,
+    model::ClientId,
     store::{ClientStatus, Error, ExtraField, HeldStatus, RejectStatus, Store, WatchStatus},
 };
 
@@ -22,6 +23,8 @@ const MAX_NAMED: u32 = 20;
 #[derive(Debug, Serialize)]
 struct Status {
     clients: Vec<Client>,
+    /// How many passes have to say that a user is gone.
+    confirmations_needed: u32,
     /// Clients that are configured and never had a pass, by name: as much a part of the answer.
     never_passed: Vec<String>,
     /// The newest, at most [`MAX_REJECTS`].
@@ -35,15 +38,15 @@ struct Client {
     status: ClientStatus,
     /// Whether the configuration still has it.
     configured: bool,
-    /// None for a client that is not configured: nobody is watched there.
+    /// Of a client that is not configured, nobody is watched.
     #[serde(flatten)]
-    watch: Option<WatchStatus>,
+    watch: WatchStatus,
     held: Option<HeldStatus>,
 }
 
 pub(super) async fn run(config: Config, out: &mut Out) -> anyhow::Result<Exit> {
     let database = Database::open(&config.database).await?;
-    let result = read(&database.store, &config.clients).await;
+    let result = read(&database.store, &config).await;
     let psql = database.psql_command();
     database.close().await;
     let status = result?;
@@ -54,7 +57,8 @@ pub(super) async fn run(config: Config, out: &mut Out) -> anyhow::Result<Exit> {
     Ok(Exit::Success)
 }
 
-async fn read(store: &Store, configured: &[config::Client]) -> Result<Status, Error> {
+async fn read(store: &Store, config: &Config) -> Result<Status, Error> {
+    let configured = &config.clients;
     store.pending_migrations().await?;
     let statuses = store.status().await?;
     let never_passed = configured
@@ -77,10 +81,10 @@ async fn read(store: &Store, configured: &[config::Client]) -> Result<Status, Er
         let client = configured
             .iter()
             .find(|client| client.id.as_str() == status.client_id);
-        let watch = match client {
-            Some(client) => Some(store.watch_status(&client.id, &client.users, MAX_NAMED).await?),
-            None => None,
-        };
+        let listed = client.map_or_else(Default::default, |client| client.users.as_slice());
+        let watch = store
+            .watch_status(&ClientId(status.client_id.clone()), listed, MAX_NAMED)
+            .await?;
         clients.push(Client {
             configured: client.is_some(),
             watch,
@@ -90,6 +94,7 @@ async fn read(store: &Store, configured: &[config::Client]) -> Result<Status, Er
     }
     Ok(Status {
         clients,
+        confirmations_needed: config.removal.confirmations,
         never_passed,
         rejects: store.rejects(MAX_REJECTS).await?,
         extra_fields: store.extra_fields().await?,

@@ -18,8 +18,6 @@ pub struct ClientStatus {
     pub last_complete_at: Option<DateTime<Utc>>,
     pub live_users: i64,
     pub removed_users: i64,
-    /// Candidates for removal, and users that were never there.
-    pub missing_users: i64,
     pub rejects: i64,
     pub last_run_id: i64,
     /// None while the pass is under way.
@@ -44,6 +42,24 @@ pub struct WatchStatus {
     pub forgotten_users: i64,
     /// The first of them.
     pub forgotten: Vec<i64>,
+    /// Listed users that are live in the mirror and that Cal.com says are gone: candidates for removal.
+    pub missing_users: i64,
+    /// Those of the candidates that are in no held set: they wait for another pass to say so.
+    pub waiting_users: i64,
+    /// The first of them.
+    pub waiting: Vec<Waiting>,
+    /// Listed users that Cal.com says are not the client's, and that were never mirrored.
+    pub never_mirrored_users: i64,
+    /// The first of them.
+    pub never_mirrored: Vec<i64>,
+}
+
+/// A candidate for removal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Waiting {
+    pub user_id: i64,
+    /// In how many passes Cal.com said that the user is gone, while another one answered.
+    pub confirmations: i32,
 }
 
 /// Removals that wait for an operator.
@@ -95,7 +111,6 @@ impl Store {
                 f.last_complete_at,
                 coalesce(u.live, 0) as "live_users!",
                 coalesce(u.removed, 0) as "removed_users!",
-                (select count(*) from missing_users as m where m.client_id = f.client_id) as "missing_users!",
                 (select count(*) from rejects as r where r.client_id = f.client_id) as "rejects!",
                 coalesce(l.run_id, s.last_run_id) as "last_run_id!",
                 l.outcome as "last_outcome?",
@@ -143,8 +158,7 @@ impl Store {
     ) -> Result<WatchStatus, Error> {
         let listed: Vec<i64> = listed.iter().map(|id| id.0).collect();
         let mut tx = self.begin().await?;
-        let status = sqlx::query_as!(
-            WatchStatus,
+        let row = sqlx::query!(
             r#"
             -- Either side may have 100,000 users. Of sets, as opposed to joins, no plan compares each with each.
             with unwatched as (
@@ -156,12 +170,45 @@ impl Store {
                 select user_id as id from forgotten_users
                 intersect
                 select unnest($2::bigint[])
+            ),
+            missing as (
+                select user_id as id from missing_users where client_id = $1
+                intersect
+                select unnest($2::bigint[])
+            ),
+            candidates as (
+                select id from missing
+                intersect
+                select id from managed_users where client_id = $1 and removed_at is null
+            ),
+            waiting as (
+                select id from candidates
+                except
+                select user_id from held_removals where client_id = $1
+            ),
+            first_waiting as (select id from waiting order by id limit $3),
+            never_mirrored as (
+                select id from missing
+                except
+                select id from managed_users where client_id = $1
             )
             select
                 (select count(*) from unwatched) as "unwatched_users!",
                 array(select id from unwatched order by id limit $3) as "unwatched!",
                 (select count(*) from forgotten) as "forgotten_users!",
-                array(select id from forgotten order by id limit $3) as "forgotten!"
+                array(select id from forgotten order by id limit $3) as "forgotten!",
+                (select count(*) from candidates) as "missing_users!",
+                (select count(*) from waiting) as "waiting_users!",
+                array(select id from first_waiting order by id) as "waiting!",
+                array(
+                    select (
+                        select m.confirmations from missing_users as m
+                        where m.client_id = $1 and m.user_id = w.id
+                    )
+                    from first_waiting as w order by w.id
+                ) as "confirmations!",
+                (select count(*) from never_mirrored) as "never_mirrored_users!",
+                array(select id from never_mirrored order by id limit $3) as "never_mirrored!"
             "#,
             client.as_str(),
             &listed,
@@ -170,7 +217,23 @@ impl Store {
         .fetch_one(&mut tx)
         .await?;
         tx.rollback().await?;
-        Ok(status)
+        let waiting = row.waiting.into_iter().zip(row.confirmations);
+        Ok(WatchStatus {
+            unwatched_users: row.unwatched_users,
+            unwatched: row.unwatched,
+            forgotten_users: row.forgotten_users,
+            forgotten: row.forgotten,
+            missing_users: row.missing_users,
+            waiting_users: row.waiting_users,
+            waiting: waiting
+                .map(|(user_id, confirmations)| Waiting {
+                    user_id,
+                    confirmations,
+                })
+                .collect(),
+            never_mirrored_users: row.never_mirrored_users,
+            never_mirrored: row.never_mirrored,
+        })
     }
 
     /// The held set of each client that has one, with at most `limit` of its users.

@@ -1,6 +1,6 @@
 //! The status for people.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use chrono::{DateTime, Utc};
 
@@ -10,14 +10,14 @@ use crate::{
         Out,
         table::{ago, aligned, wrapped},
     },
-    store::{ClientStatus, ExtraField, HeldStatus, RejectStatus, WatchStatus},
+    store::{ClientStatus, ExtraField, HeldStatus, RejectStatus, Waiting, WatchStatus},
 };
 
 pub(super) fn print(status: &Status, psql: Option<String>, out: &mut Out) -> anyhow::Result<()> {
     print_table(status, out)?;
     for client in &status.clients {
         let name = name(client, &status.clients);
-        for paragraph in paragraphs(client) {
+        for paragraph in paragraphs(client, status.confirmations_needed) {
             out.line(format_args!(
                 "\n{}",
                 wrapped("    ", &format!("{name}: {paragraph}"))
@@ -51,14 +51,18 @@ fn print_table(status: &Status, out: &mut Out) -> anyhow::Result<()> {
     ];
     let rows = status.clients.iter().map(|client| {
         let name = name(client, &status.clients);
-        let client = &client.status;
+        let Client {
+            status: client,
+            watch,
+            ..
+        } = client;
         [
             name,
             client.verdict.clone(),
             client.lag_s.map_or_else(|| "-".to_owned(), ago),
             client.live_users.to_string(),
             client.removed_users.to_string(),
-            client.missing_users.to_string(),
+            watch.missing_users.to_string(),
             client.rejects.to_string(),
             client
                 .last_outcome
@@ -89,7 +93,7 @@ fn name(client: &Client, all: &[Client]) -> String {
 }
 
 /// What is to be said of a client beyond its numbers.
-fn paragraphs(client: &Client) -> Vec<String> {
+fn paragraphs(client: &Client, confirmations_needed: u32) -> Vec<String> {
     let Client {
         status,
         configured,
@@ -105,28 +109,71 @@ fn paragraphs(client: &Client) -> Vec<String> {
             "not configured, so no pass is made over it and its verdict turns stale by itself; its {live} live users \
              stay as they are"
         ));
+        return paragraphs;
     }
-    if let Some(WatchStatus {
+    let WatchStatus {
         unwatched_users,
         unwatched,
         forgotten_users,
         forgotten,
-    }) = watch
-    {
-        if *unwatched_users > 0 {
-            let users = listed(unwatched, *unwatched_users);
-            paragraphs.push(format!(
-                "no longer watched, and left as they are ({unwatched_users}): {users}"
-            ));
-        }
-        if *forgotten_users > 0 {
-            let users = listed(forgotten, *forgotten_users);
-            paragraphs.push(format!(
-                "forgotten but still watched: {users}; take them out of the configuration"
-            ));
-        }
+        missing_users: _,
+        waiting_users,
+        waiting,
+        never_mirrored_users,
+        never_mirrored,
+    } = watch;
+    if *waiting_users > 0 {
+        paragraphs.push(not_removed_yet(waiting, *waiting_users, confirmations_needed));
+    }
+    if *never_mirrored_users > 0 {
+        let users = listed(never_mirrored, *never_mirrored_users);
+        paragraphs.push(format!("configured, but not the client's at Cal.com: {users}"));
+    }
+    if *unwatched_users > 0 {
+        let users = listed(unwatched, *unwatched_users);
+        paragraphs.push(format!(
+            "no longer watched, and left as they are ({unwatched_users}): {users}"
+        ));
+    }
+    if *forgotten_users > 0 {
+        let users = listed(forgotten, *forgotten_users);
+        paragraphs.push(format!(
+            "forgotten but still watched: {users}; take them out of the configuration"
+        ));
     }
     paragraphs
+}
+
+/// Some candidates for removal of so many, by how often Cal.com said that they are gone.
+fn not_removed_yet(first: &[Waiting], all: i64, needed: u32) -> String {
+    let mut by_count: BTreeMap<i32, Vec<String>> = BTreeMap::new();
+    for Waiting {
+        user_id,
+        confirmations,
+    } in first
+    {
+        by_count
+            .entry(*confirmations)
+            .or_default()
+            .push(user_id.to_string());
+    }
+    let mut parts: Vec<String> = by_count
+        .into_iter()
+        .map(|(said, users)| {
+            let users = users.join(", ");
+            // One that was held for long has more than it needs.
+            if i64::from(said) > i64::from(needed) {
+                format!("gone in {said} passes, {needed} needed, not removed yet: {users}")
+            } else {
+                format!("gone in {said} of {needed} passes, not removed yet: {users}")
+            }
+        })
+        .collect();
+    let more = all.saturating_sub(first.len() as i64);
+    if more > 0 {
+        parts.push(format!("and {more} more"));
+    }
+    parts.join("; ")
 }
 
 fn running(status: &ClientStatus) -> Option<String> {

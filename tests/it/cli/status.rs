@@ -117,7 +117,110 @@ async fn a_client_that_is_not_configured_says_so_and_why_it_turns_stale() {
         (&client["client"], &client["configured"]),
         (&json!(gone.name), &json!(false))
     );
-    assert!(client.get("unwatched_users").is_none(), "{client}");
+    // The same keys, whatever the configuration says.
+    let keys = |client: usize| {
+        let client = status[0]["clients"][client].as_object();
+        client.map(|client| client.keys().cloned().collect::<Vec<_>>())
+    };
+    assert_eq!(keys(0), keys(1));
+    assert_eq!(
+        (&client["unwatched_users"], &client["missing_users"]),
+        (&json!(3), &json!(0))
+    );
+}
+
+#[tokio::test]
+async fn users_that_wait_for_another_confirmation_and_users_that_were_never_there_are_named() {
+    let mut setup = Setup::new(1, 60).await;
+    let name = setup.clients[0].name.clone();
+    let users = setup.clients[0].users.clone();
+    setup.run(&["sync"]).await.expect(0);
+    setup.clients[0].users.push(777_777);
+    setup.configure("");
+    setup
+        .simulator
+        .delete_user(users[3])
+        .expect("the user can be deleted");
+    setup.run(&["sync"]).await.expect(0);
+    setup
+        .simulator
+        .delete_user(users[1])
+        .expect("the user can be deleted");
+    setup.run(&["sync"]).await.expect(0);
+    let text = setup.run(&["status"]).await.expect(0);
+    assert_fits(&text);
+    let words = text.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    for said in [
+        format!("{name}: configured, but not the client's at Cal.com: 777777"),
+        format!(
+            "{name}: gone in 1 of 2 passes, not removed yet: {}; gone in 2 of 2 passes, not removed yet: {}",
+            users[1], users[3]
+        ),
+    ] {
+        assert!(words.contains(&said), "{said}: {text}");
+    }
+    let row = &cells(&text.stdout)[1];
+    assert!(row.contains(&"60") && row.contains(&"2"), "{text}");
+    let status = setup.run(&["--output", "json", "status"]).await.expect(0).json();
+    let client = &status[0]["clients"][0];
+    assert_eq!(status[0]["confirmations_needed"], 2);
+    assert_eq!(
+        client["waiting"],
+        json!([
+            { "user_id": users[1], "confirmations": 1 },
+            { "user_id": users[3], "confirmations": 2 },
+        ])
+    );
+    assert_eq!(client["never_mirrored"], json!([777_777]));
+    let counts = ["missing_users", "waiting_users", "never_mirrored_users"].map(|key| client[key].clone());
+    assert_eq!(counts, [2, 2, 1].map(serde_json::Value::from));
+
+    // Nobody waits who is not asked for any more, or whose removal waits for an operator.
+    setup.clients[0].users = users[2..].to_vec();
+    setup.configure("");
+    let words = setup.run(&["status"]).await.expect(0).stdout;
+    assert!(
+        !words.contains("777777") && !words.contains("gone in 1 of"),
+        "{words}"
+    );
+    execute(
+        &setup.pool().await,
+        "insert into held_sets select client_id, 'abc', 1, 60, 'limit', 1, 1, now() from sync_state;
+         insert into held_removals select client_id, user_id, 2 from missing_users where confirmations = 2",
+    )
+    .await;
+    let words = setup.run(&["status"]).await.expect(0).stdout;
+    assert!(!words.contains("not removed yet"), "{words}");
+    let status = setup.run(&["--output", "json", "status"]).await.expect(0).json();
+    let client = &status[0]["clients"][0];
+    let counts = ["missing_users", "waiting_users", "never_mirrored_users"].map(|key| client[key].clone());
+    assert_eq!(counts, [1, 0, 0].map(serde_json::Value::from));
+}
+
+#[tokio::test]
+async fn twenty_of_those_who_wait_or_were_never_there_are_named() {
+    let mut setup = Setup::new(1, 60).await;
+    let users = setup.clients[0].users.clone();
+    setup.run(&["sync"]).await.expect(0);
+    for user in &users[..23] {
+        setup
+            .simulator
+            .delete_user(*user)
+            .expect("the user can be deleted");
+    }
+    setup.clients[0].users.extend(700_001..=700_024);
+    setup.configure("");
+    setup.run(&["sync"]).await.expect(0);
+    let text = setup.run(&["status"]).await.expect(0);
+    assert_fits(&text);
+    let words = text.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains(&format!("{}; and 3 more", users[19])), "{text}");
+    assert!(words.contains("700020, and 4 more"), "{text}");
+    let status = setup.run(&["--output", "json", "status"]).await.expect(0).json();
+    let client = &status[0]["clients"][0];
+    for key in ["waiting", "never_mirrored"] {
+        assert_eq!(client[key].as_array().map(Vec::len), Some(20), "{key}");
+    }
 }
 
 #[tokio::test]
