@@ -47,6 +47,11 @@ pub(super) fn wrapped(indent: &str, line: &str) -> String {
     wrapped
 }
 
+/// So many of what has a regular plural.
+pub(super) fn counted(count: u64, one: &str) -> String {
+    format!("{count} {one}{}", if count == 1 { "" } else { "s" })
+}
+
 /// A duration as people say it: the two largest units.
 pub(super) fn ago(seconds: f64) -> String {
     #[expect(
@@ -109,5 +114,13 @@ mod tests {
         assert_eq!(ago(61.0), "1 min 1 s");
         assert_eq!(ago(3_660.0), "1 h 1 min");
         assert_eq!(ago(90_000.0), "1 d 1 h");
+    }
+
+    #[test]
+    fn one_is_singular() {
+        assert_eq!(
+            [0, 1, 2].map(|n| counted(n, "row")),
+            ["0 rows", "1 row", "2 rows"]
+        );
     }
 }

@@ -10,11 +10,13 @@ use super::{
     Out, Output,
     exit::{Exit, unless_closed},
     mirror::Database,
+    table::counted,
 };
 use crate::{
     config::Config,
     shutdown::Shutdown,
     store::{Instants, Store},
+    verify::Finding,
 };
 
 /// Compare the mirror with its ledger, and prove what analysts query besides
@@ -44,6 +46,21 @@ struct Summary {
     differences: u64,
     overwritten: u64,
     repaired: u64,
+    #[serde(skip)]
+    todo: Todo,
+}
+
+/// What is left to do, by the kinds of what was found.
+#[derive(Clone, Copy, Debug, Default)]
+struct Todo {
+    /// Rows that `--repair` would set right.
+    repair: bool,
+    /// Rows that changed while they were to be repaired.
+    verify_again: bool,
+    /// Nothing but a backup sets the ledger right.
+    restore: bool,
+    /// What analysts query was replaced.
+    put_back: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -125,6 +142,7 @@ async fn verify(
         } else {
             summary.differences += 1;
             beyond_repair += u64::from(finding.repairable().is_none());
+            summary.todo.add(&finding);
         }
         if args.repair {
             due.add(&finding);
@@ -139,6 +157,10 @@ async fn verify(
         repaired = repair::repair(store, due, counts.users, printer, cancel).await?;
     }
     summary.repaired = repaired.rows;
+    if args.repair && is_whole && !repaired.is_cut {
+        summary.todo.repair = false;
+        summary.todo.verify_again = repaired.left > 0;
+    }
     summary.summary = if !is_whole || repaired.is_cut {
         Verdict::Cut
     } else if summary.differences == 0 {
@@ -166,30 +188,66 @@ impl Printer<'_> {
     }
 }
 
+impl Todo {
+    fn add(&mut self, finding: &Finding) {
+        self.repair |= finding.repairable().is_some();
+        self.restore |= finding.is_of_ledger();
+        self.put_back |= matches!(finding, Finding::AsOf { .. } | Finding::History { .. });
+    }
+
+    fn lines(self) -> impl Iterator<Item = &'static str> {
+        [
+            (
+                self.repair,
+                "`calmirror verify --repair` sets right what was edited in managed_users, as new versions",
+            ),
+            (
+                self.verify_again,
+                "rows that changed meanwhile were left alone: run it again",
+            ),
+            (
+                self.restore,
+                "no repair sets the ledger right: restore it from a backup",
+            ),
+            (
+                self.put_back,
+                "managed_users_as_of or managed_users_history was replaced: put back what migrations/ has",
+            ),
+        ]
+        .into_iter()
+        .filter_map(|(is_due, line)| is_due.then_some(line))
+    }
+}
+
 impl Summary {
     fn text(&self) -> impl std::fmt::Display {
         std::fmt::from_fn(|f| {
             let instants = self.instants.len();
             write!(
                 f,
-                "{} users with {} versions compared, managed_users_as_of at {instants} instants: ",
-                self.users, self.versions
+                "{} with {} compared, managed_users_as_of at {}: ",
+                counted(self.users, "user"),
+                counted(self.versions, "version"),
+                counted(instants as u64, "instant"),
             )?;
+            let differences = counted(self.differences, "difference");
             match self.summary {
                 Verdict::Agrees => f.write_str("mirror and ledger agree")?,
-                Verdict::Cut => write!(f, "ended early, {} differences so far", self.differences)?,
-                Verdict::Differs | Verdict::Repaired => write!(f, "{} differences", self.differences)?,
+                Verdict::Cut => write!(f, "ended early, {differences} so far")?,
+                Verdict::Differs | Verdict::Repaired => f.write_str(&differences)?,
             }
             if self.repaired > 0 {
-                write!(f, ", {} rows repaired", self.repaired)?;
+                write!(f, ", {} repaired", counted(self.repaired, "row"))?;
             }
             if self.overwritten > 0 {
-                write!(f, "; {} earlier edits were set right by passes", self.overwritten)?;
+                let were = if self.overwritten == 1 { "was" } else { "were" };
+                let edits = counted(self.overwritten, "earlier edit");
+                write!(f, "; {edits} {were} set right by passes")?;
             }
             if self.differences > 0 && instants > 0 {
                 write!(f, "\nthe same instants again: --seed {}", self.seed)?;
             }
-            Ok(())
+            self.todo.lines().try_for_each(|line| write!(f, "\n{line}"))
         })
     }
 }

@@ -253,9 +253,12 @@ impl Shortfall {
             )));
         }
         (course.rejected > 0).then(|| {
-            let count = course.rejected;
+            let users = match course.rejected {
+                1 => "1 user has a record".to_owned(),
+                count => format!("{count} users have records"),
+            };
             partial(format!(
-                "{count} users have records that cannot be mirrored; `calmirror status` lists them"
+                "{users} that cannot be mirrored; `calmirror status` lists them"
             ))
         })
     }

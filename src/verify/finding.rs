@@ -6,7 +6,10 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 
 use super::Verdict;
-use crate::model::{Json, UserId};
+use crate::{
+    compare::shorten,
+    model::{Json, UserId},
+};
 
 /// One thing that is not as it should be, of one user. Serialized as `verify --output json` prints it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -160,6 +163,17 @@ impl Finding {
         !matches!(self, Self::Overwritten { .. })
     }
 
+    /// Whether the ledger itself is at fault, or has lost something.
+    pub fn is_of_ledger(&self) -> bool {
+        match self {
+            Self::Ledger { .. } => true,
+            Self::Edited { repairable, .. }
+            | Self::Missing { repairable, .. }
+            | Self::Unknown { repairable, .. } => !repairable,
+            Self::Overwritten { .. } | Self::History { .. } | Self::AsOf { .. } => false,
+        }
+    }
+
     /// The user and the client under whose fence a repair can set this right.
     pub fn repairable(&self) -> Option<(UserId, &str)> {
         match self {
@@ -290,7 +304,8 @@ fn write_all(f: &mut fmt::Formatter<'_>, differences: &[Difference]) -> fmt::Res
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: found {}, true {}", self.field, self.found, self.truth)
+        let (found, truth) = (shorten(self.found.to_string()), shorten(self.truth.to_string()));
+        write!(f, "{}: found {found}, true {truth}", self.field)
     }
 }
 

@@ -252,7 +252,7 @@ async fn the_worst_of_what_a_plan_finds_is_its_exit_code() {
     assert!(
         partial
             .stdout
-            .contains(&format!("{}: partial: 1 users", second.name)),
+            .contains(&format!("{}: partial: 1 user has", second.name)),
         "{partial}"
     );
 

@@ -126,7 +126,7 @@ impl<'a> Story<'a> {
         };
         let garbled = Shortfall {
             outcome: RunOutcome::Partial,
-            error: "1 users have records that cannot be mirrored; `calmirror status` lists them",
+            error: "1 user has a record that cannot be mirrored; `calmirror status` lists them",
             unanswered: 0,
         };
         let halves = vec![present(&eve), unreadable(frank.id)];

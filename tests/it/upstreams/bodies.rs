@@ -62,7 +62,7 @@ async fn a_200_of_another_user_is_rejected() {
     let case = Case {
         answer: other,
         all: partial(&["12 users", "cannot be mirrored", "calmirror status"]),
-        one: partial(&["1 users", "cannot be mirrored"]),
+        one: partial(&["1 user has a record", "cannot be mirrored"]),
     };
     case.check_at(&upstream).await;
 }

@@ -121,6 +121,44 @@ async fn rows(mirrored: &Mirrored) -> Vec<Value> {
 }
 
 #[tokio::test]
+async fn the_last_line_says_what_there_is_to_do() {
+    let mirrored = Mirrored::new(4).await;
+    let (edited, lost) = (mirrored.user(1), mirrored.user(2));
+    let last = async |arguments: &[&str]| {
+        let ended = mirrored.workplace.run(arguments).await.expect(1);
+        ended.stdout.lines().last().unwrap_or_default().to_owned()
+    };
+    mirrored
+        .edit(format!(
+            "delete from managed_user_changes where user_id = {lost};
+             update managed_users set version = 2 where id = {lost}"
+        ))
+        .await;
+    let restore = "no repair sets the ledger right: restore it from a backup";
+    assert_eq!(last(&["verify", "--instants", "0"]).await, restore);
+    assert_eq!(last(&["verify", "--repair"]).await, restore);
+    mirrored
+        .edit(format!(
+            "update managed_users set bio = repeat('x', 300) where id = {edited}"
+        ))
+        .await;
+    let ended = mirrored
+        .workplace
+        .run(&["verify", "--instants", "0"])
+        .await
+        .expect(1);
+    let lines: Vec<_> = ended.stdout.lines().rev().take(2).collect();
+    assert_eq!(lines[0], restore);
+    assert!(
+        lines[1].starts_with("`calmirror verify --repair` sets right"),
+        "{ended}"
+    );
+    // Cut as in a plan.
+    let found = format!("    bio: found \"{}…, true ", "x".repeat(199));
+    assert!(ended.stdout.contains(&found), "{ended}");
+}
+
+#[tokio::test]
 async fn what_is_found_reads_field_by_field() {
     let mirrored = Mirrored::new(4).await;
     let user = mirrored.user(1);
@@ -139,11 +177,17 @@ async fn what_is_found_reads_field_by_field() {
     let expected = format!(
         "user {user}: edited in managed_users; the ledger is at v1\n    \
          time_zone: found \"Mars/Olympus\", true {zone:?}\n    version: found 7, true 1\n\
-         4 users with 4 versions compared, managed_users_as_of at 1 instants: 1 differences\n\
-         the same instants again: --seed 3\n"
+         4 users with 4 versions compared, managed_users_as_of at 1 instant: 1 difference\n\
+         the same instants again: --seed 3\n\
+         `calmirror verify --repair` sets right what was edited in managed_users, as new versions\n"
     );
     assert_eq!(ended.stdout, expected);
     let ended = mirrored.workplace.run(&["verify", "--repair"]).await.expect(0);
+    let last = ended.stdout.lines().last().unwrap_or_default();
+    assert!(
+        last.starts_with("the same instants again"),
+        "nothing is left to do: {ended}"
+    );
     assert!(
         ended.stdout.contains(&format!(
             "\nuser {user}: set back to what the ledger says, as v2\n"
