@@ -28,7 +28,7 @@ fn environment() -> Environment {
 
 fn run(args: &InitArgs) -> anyhow::Result<(Option<Config>, String)> {
     let mut out = Vec::new();
-    let config = write(args, &mut out, &environment(), Secrets::Read)?;
+    let config = write(args, &mut out, &environment())?;
     Ok((config, String::from_utf8(out)?))
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{CLIENT, parse, parse_with};
-use crate::config::{Config, Environment, names};
+use crate::config::{Config, Environment, Secrets, names};
 
 const SAMPLE: &str = include_str!("../../../config.toml");
 
@@ -128,6 +128,11 @@ fn the_file_is_the_one_given_or_one_of_the_usual() {
     for part in ["config.toml", "/etc/calmirror/config.toml", "calmirror init"] {
         assert!(message.contains(part), "{message}");
     }
-    let faults = Config::load(Path::new("/nonexistent/c.toml"), &Environment::default()).map(drop);
+    let faults = Config::load(
+        Path::new("/nonexistent/c.toml"),
+        &Environment::default(),
+        Secrets::Read,
+    )
+    .map(drop);
     insta::assert_snapshot!(faults.expect_err("there is no such file"), @"/nonexistent/c.toml: cannot be read: No such file or directory (os error 2); `calmirror init` writes one");
 }
