@@ -46,7 +46,9 @@ pub(super) async fn run(args: &ForgetArgs, config: Config, out: &mut Out) -> any
         let listed = still_listed(user, &watched_by).map_or_else(String::new, |listed| format!("; {listed}"));
         anyhow::bail!("nothing is known of user {user}, so nothing was done{listed}");
     };
-    tracing::info!(user.id = user.0, "user forgotten");
+    if !forgotten.already || erased_anything(&forgotten) {
+        tracing::info!(user.id = user.0, "user forgotten");
+    }
     match out.format {
         Output::Json => out.json(&Answer {
             forgotten: &forgotten,
@@ -65,6 +67,23 @@ pub(super) async fn run(args: &ForgetArgs, config: Config, out: &mut Out) -> any
 async fn forget(store: &Store, user: UserId) -> Result<Option<Forgotten>, Error> {
     store.pending_migrations().await?;
     with_retries(|| store.forget(user)).await
+}
+
+fn erased_anything(forgotten: &Forgotten) -> bool {
+    let Forgotten {
+        user_id: _,
+        forgotten_at: _,
+        already: _,
+        rows,
+        versions,
+        rejects,
+        missing,
+        held_sets,
+        errors,
+    } = *forgotten;
+    [rows, versions, rejects, missing, held_sets, errors]
+        .iter()
+        .any(|count| *count > 0)
 }
 
 fn still_listed(user: UserId, clients: &[&str]) -> Option<String> {

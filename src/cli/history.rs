@@ -1,10 +1,12 @@
 //! `calmirror history USER`: every change of one user.
 
+use chrono::{DateTime, Utc};
+
 use super::{Out, Output, exit::Exit, mirror::Database};
 use crate::{
     config::Config,
     model::{Json, UserId},
-    store::HistoryEntry,
+    store::{Error, HistoryEntry, Store},
 };
 
 /// Show every change of one user
@@ -17,12 +19,17 @@ pub struct HistoryArgs {
 
 pub(super) async fn run(args: &HistoryArgs, config: Config, out: &mut Out) -> anyhow::Result<Exit> {
     let database = Database::open(&config.database).await?;
-    let result = database.store.history(UserId(args.user)).await;
+    let user = UserId(args.user);
+    let result = read(&database.store, user).await;
     database.close().await;
-    let entries = result?;
-    if entries.is_empty() {
-        anyhow::bail!("user {} was never mirrored", args.user);
-    }
+    let entries = match result? {
+        Known::Versions(entries) => entries,
+        Known::Forgotten(at) => anyhow::bail!(
+            "user {user} is forgotten since {}, and nothing else is kept of it",
+            at.format("%Y-%m-%d %H:%M:%SZ")
+        ),
+        Known::Nothing => anyhow::bail!("user {user} was never mirrored"),
+    };
     for entry in &entries {
         match out.format {
             Output::Json => out.json(entry)?,
@@ -30,6 +37,22 @@ pub(super) async fn run(args: &HistoryArgs, config: Config, out: &mut Out) -> an
         }
     }
     Ok(Exit::Success)
+}
+
+/// What the ledger has of a user.
+enum Known {
+    Versions(Vec<HistoryEntry>),
+    Forgotten(DateTime<Utc>),
+    Nothing,
+}
+
+async fn read(store: &Store, user: UserId) -> Result<Known, Error> {
+    let entries = store.history(user).await?;
+    if !entries.is_empty() {
+        return Ok(Known::Versions(entries));
+    }
+    let forgotten = store.forgotten_at(user).await?;
+    Ok(forgotten.map_or(Known::Nothing, Known::Forgotten))
 }
 
 /// What this shows is what the reader may also query, so nothing is masked.

@@ -23,7 +23,24 @@ pub struct HistoryEntry {
 }
 
 impl Store {
-    /// Every version of a user, the first one first. Empty for a user never mirrored.
+    /// When a user was forgotten; none for one that was not.
+    ///
+    /// # Errors
+    ///
+    /// What Postgres says.
+    pub async fn forgotten_at(&self, user: UserId) -> Result<Option<DateTime<Utc>>, Error> {
+        let mut tx = self.begin().await?;
+        let at = sqlx::query_scalar!(
+            "select forgotten_at from forgotten_users where user_id = $1",
+            user.0
+        )
+        .fetch_optional(&mut tx)
+        .await?;
+        tx.rollback().await?;
+        Ok(at)
+    }
+
+    /// Every version of a user, the first one first. Empty for a user that was never mirrored, or is forgotten.
     ///
     /// # Errors
     ///

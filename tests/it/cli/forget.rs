@@ -57,6 +57,11 @@ async fn forget_erases_a_user_and_says_what_is_left_to_do() {
 
     let gone = setup.run(&["history", &id]).await.expect(1);
     assert_eq!(gone.stdout, "");
+    assert!(
+        gone.stderr
+            .starts_with(&format!("error: user {id} is forgotten since 20")),
+        "{gone}"
+    );
     // Passes leave it out, whatever process makes them.
     for _ in 0..2 {
         let report = setup
@@ -93,6 +98,7 @@ async fn forget_erases_a_user_and_says_what_is_left_to_do() {
             && again.stdout.lines().count() == 1,
         "{again}"
     );
+    assert!(again.log_lines("user forgotten").is_empty(), "{again}");
 }
 
 #[tokio::test]
