@@ -9,8 +9,14 @@ use super::{
     mirror::{Mirror, Request},
 };
 use crate::{
-    clock::SystemClock, config::Config, daemon, model::RunOutcome, schedule::Tick, shutdown::Shutdown,
-    store::Trigger, sync::bounded,
+    clock::SystemClock,
+    config::Config,
+    daemon,
+    model::{RunOutcome, rfc3339},
+    schedule::Tick,
+    shutdown::Shutdown,
+    store::Trigger,
+    sync::bounded,
 };
 
 pub(super) async fn run(config: Config) -> anyhow::Result<Exit> {
@@ -68,7 +74,11 @@ impl daemon::Pass for Passes {
     async fn skipped(&self, client: usize, tick: Tick) {
         let why = "an earlier tick was still waiting for its pass";
         let client = &self.0.clients[client].client;
-        tracing::warn!(client.name = client.name, tick = %tick.due, "tick skipped: {why}");
+        tracing::warn!(
+            client.name = client.name,
+            tick.due = rfc3339(tick.due),
+            "tick skipped: {why}"
+        );
         let store = &self.0.database.store;
         let recorded = bounded(store.record_run(
             &client.id,

@@ -9,7 +9,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::Pass;
-use crate::schedule::{Tick, TickReceiver};
+use crate::{
+    model::rfc3339,
+    schedule::{Tick, TickReceiver},
+};
 
 pub(super) struct Loop<P> {
     pub(super) pass: Arc<P>,
@@ -88,14 +91,23 @@ impl<P: Pass> Loop<P> {
     }
 
     fn log(&self, ended: Result<(), Fault>, tick: Tick, what: &str) {
-        let (client, due) = (self.name.as_str(), tick.due);
+        let (client, due) = (self.name.as_str(), rfc3339(tick.due));
         match ended {
             Ok(()) => {}
             Err(Fault::Cut) => {
-                tracing::warn!(client.name = client, tick.due = %due, "{what} outlasted the grace period and was cut");
+                tracing::warn!(
+                    client.name = client,
+                    tick.due = due,
+                    "{what} outlasted the grace period and was cut"
+                );
             }
             Err(Fault::Panicked(message)) => {
-                tracing::error!(client.name = client, tick.due = %due, panic.message = message, "{what} panicked");
+                tracing::error!(
+                    client.name = client,
+                    tick.due = due,
+                    panic.message = message,
+                    "{what} panicked"
+                );
             }
         }
     }

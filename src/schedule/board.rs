@@ -6,6 +6,7 @@ use super::{
     cron::Cron,
     tick::{Delivery, Tick, TickSender},
 };
+use crate::model::rfc3339;
 
 /// Every schedule with its next tick.
 ///
@@ -42,7 +43,11 @@ impl Board {
     /// Sends what is due. Of the ticks missed since the last look, each schedule gives the first only.
     pub(super) fn look(&mut self, now: DateTime<Utc>) {
         if now + SET_BACK < self.seen {
-            tracing::warn!(clock.before = %self.seen, clock.now = %now, "the clock was set back, schedules start anew");
+            tracing::warn!(
+                clock.before = rfc3339(self.seen),
+                clock.now = rfc3339(now),
+                "the clock was set back, schedules start anew"
+            );
             for entry in &mut self.entries {
                 entry.next = entry.cron.next_after(now);
             }
@@ -53,7 +58,10 @@ impl Board {
                 continue;
             };
             if entry.ticks.send(Tick { due }) == Delivery::Dropped {
-                tracing::warn!(tick.due = %due, "tick dropped: earlier skips are not recorded yet");
+                tracing::warn!(
+                    tick.due = rfc3339(due),
+                    "tick dropped: earlier skips are not recorded yet"
+                );
             }
             entry.next = entry.cron.next_after(now);
         }

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use calmirror::simulator::{Answer, Target};
+use chrono::{DateTime, Utc};
 use nix::sys::signal::Signal;
 
 use super::Setup;
@@ -46,6 +47,12 @@ async fn ticks_become_passes_that_do_not_overlap() {
     let ended = program.end().await.expect(0);
     assert_eq!(ended.stdout, "");
     assert!(ended.stderr.contains("calmirror runs"), "{ended}");
+    let skipped = ended.log_lines("tick skipped")[0];
+    let due = skipped
+        .split_whitespace()
+        .find_map(|word| word.strip_prefix("tick.due="));
+    let due = due.map(|due| due.trim_matches('"').parse::<DateTime<Utc>>());
+    assert!(matches!(due, Some(Ok(_))), "{skipped}");
     let pool = setup.pool().await;
     let overlaps: i64 = sqlx::query_scalar(
         "select count(*) from (
