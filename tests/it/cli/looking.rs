@@ -139,6 +139,51 @@ async fn history_shows_every_version_of_one_user() {
 }
 
 #[tokio::test]
+async fn json_has_the_keys_that_are_documented() {
+    let setup = Setup::new(1, 3).await;
+    let user = setup.clients[0].users[1].to_string();
+    let docs = include_str!("../../../docs/operations.md");
+    let documented = |command: &str| {
+        let row = docs
+            .lines()
+            .find(|line| {
+                let first = line.strip_prefix("| ").and_then(|line| line.split(" | ").next());
+                first.is_some_and(|cell| {
+                    cell.split(", ")
+                        .any(|cell| cell.starts_with(&format!("`{command}")))
+                }) && line.split(" | ").count() == 3
+            })
+            .unwrap_or_else(|| panic!("{command} has no row"));
+        let keys = row.split(" | ").nth(2).unwrap_or_default();
+        // What is in parentheses explains.
+        let keys = keys.split('(').enumerate().map(|(index, part)| match index {
+            0 => part,
+            _ => part.split_once(')').map_or("", |(_, rest)| rest),
+        });
+        let keys = keys.collect::<String>();
+        let mut keys: Vec<_> = keys.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+        keys.sort();
+        keys
+    };
+    for arguments in [
+        &["migrate"][..],
+        &["sync"],
+        &["history", &user],
+        &["forget", &user],
+        &["check"],
+    ] {
+        let all = [&["--output", "json"], arguments].concat();
+        let ended = setup.run(&all).await.expect(0);
+        let mut said: Vec<String> = ended.json()[0]
+            .as_object()
+            .map(|value| value.keys().cloned().collect())
+            .unwrap_or_default();
+        said.sort();
+        assert_eq!(said, documented(arguments[0]), "{ended}");
+    }
+}
+
+#[tokio::test]
 async fn config_masks_what_is_secret() {
     let setup = Setup::new(2, 2).await;
     let variables = [("DATABASE_URL", "postgres://mirror:hunter2@db.example:5433/cal")];
