@@ -76,10 +76,9 @@ impl Bodies {
                     Ok(Err(_)) | Err(_) => return Err(Error::Unreachable(Obstacle::TimeOut, None)),
                 }
             }
-            if length > bytes.capacity() {
-                // Doubled as a Vec does, but not past what will ever be needed.
-                let capacity = (bytes.capacity() * 2).clamp(length, limit);
-                bytes.reserve_exact(capacity - bytes.len());
+            if length > SMALL_BYTES {
+                // All at once: the pages of what never comes are never touched, and nothing is held twice while it is moved.
+                bytes.reserve_exact(limit - bytes.len());
             }
             bytes.extend_from_slice(&chunk);
         }

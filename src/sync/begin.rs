@@ -84,7 +84,7 @@ impl<S: Source> Pass<'_, S> {
         if let Ok(Some(recorded)) = apply::bounded(self.store.source_of(&self.client.id)).await
             && recorded != self.base_url
         {
-            tracing::warn!(
+            tracing::info!(
                 client.name = %self.client.name,
                 "the client was mirrored from {recorded}, and is from {} from now on, as the operator says",
                 self.base_url
