@@ -3,9 +3,11 @@
 //! Every statement runs in a transaction that begins by setting its own search path and time-outs. So nothing rests on the
 //! state of a session, and PgBouncer in transaction mode may stand in between.
 
+mod begin;
 mod bookkeeping;
 mod edited;
 mod error;
+mod fence;
 mod fields;
 mod forget;
 mod held;
@@ -28,14 +30,16 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
+pub use begin::{BeginRun, Begun, Trigger};
 pub use error::Error;
+pub use fence::Run;
 pub use fields::ExtraField;
 pub use forget::Forgotten;
 pub use held::HeldBy;
 pub use history::HistoryEntry;
 pub use removals::Candidate;
 pub use repair::{Repair, RepairRun};
-pub use runs::{BeginRun, Begun, Finish, Run, RunCounts, RunRecord, Trigger};
+pub use runs::{Finish, RunCounts, RunRecord};
 pub use status::{ClientStatus, HeldStatus, RejectStatus, Waiting, WatchStatus};
 pub use verify::{Instants, Verification};
 

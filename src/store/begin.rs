@@ -1,0 +1,297 @@
+//! The beginning of a pass: its client's fence, and whose turn it is.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use super::{Error, Run, Store, held, tx::Tx};
+use crate::{crash_point::crash_point, model::ClientId};
+
+/// What a pass says of itself when it begins.
+#[derive(Clone, Debug)]
+pub struct BeginRun<'a> {
+    pub client_id: &'a ClientId,
+    pub client_name: &'a str,
+    /// The source: Cal.com's base address.
+    pub base_url: &'a str,
+    pub trigger: Trigger,
+    /// Whether a source other than the recorded one is taken on.
+    pub accept_source: bool,
+    /// A random number of this process, whose own passes over a client never overlap: one that it left open is over.
+    pub process: i64,
+    /// A random number of the attempt: a beginning whose answer was lost is found again by it.
+    pub token: i64,
+    /// A pass that showed no sign of life for so long is dead.
+    pub silence: Duration,
+    /// A hash of the ids that are to be looked at: a pass over another list is no substitute for this one.
+    pub watched: i64,
+}
+
+/// What asked for a pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trigger {
+    /// A tick, due at this time. Such a pass gives way to one that is under way, and to one that this very tick has had.
+    Schedule(DateTime<Utc>),
+    /// A person, who overtakes whatever is under way.
+    Operator,
+    /// A person who lets through what this run held.
+    Approval(i64),
+    /// A person who wants rows set back that were edited in Postgres.
+    Repair,
+}
+
+impl Trigger {
+    /// As `sync_runs.trigger` has it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Schedule(_) => "schedule",
+            Self::Operator => "operator",
+            Self::Approval(_) => "approval",
+            Self::Repair => "repair",
+        }
+    }
+
+    pub(super) fn tick(self) -> Option<DateTime<Utc>> {
+        match self {
+            Self::Schedule(tick) => Some(tick),
+            _ => None,
+        }
+    }
+}
+
+/// How an attempt to begin a pass went.
+#[derive(Clone, Debug)]
+pub enum Begun {
+    Run(Run),
+    /// Another process is at it.
+    UnderWay {
+        run: i64,
+        /// Its newest sign of life.
+        heartbeat_at: DateTime<Utc>,
+        /// It looks at the same users.
+        is_alike: bool,
+    },
+    /// Another process made the pass of this tick.
+    Done {
+        run: i64,
+    },
+}
+
+impl Store {
+    /// Begins a pass: takes the client's next epoch, which ends the right of every earlier pass to write.
+    ///
+    /// A pass of the schedule does so only if no other one is alive and the tick has not had its pass. Called again with the
+    /// same token, it gives the same run.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SourceChanged`] when the client was mirrored from another base address.
+    pub async fn begin_run(&self, begin: &BeginRun<'_>) -> Result<Begun, Error> {
+        crash_point!("begin::before");
+        let mut tx = self.begin().await?;
+        // Nobody else begins one meanwhile, not even the client's very first.
+        sqlx::query!(
+            "select pg_advisory_xact_lock(hashtextextended('calmirror ' || current_schema() || ' ' || $1, 0))",
+            begin.client_id.as_str(),
+        )
+        .execute(&mut tx)
+        .await?;
+        if let Some(newest) = newest_run(&mut tx, begin).await? {
+            if newest.open && newest.token == Some(begin.token) {
+                tx.rollback().await?;
+                return Ok(Begun::Run(Run {
+                    id: newest.id,
+                    client_id: begin.client_id.clone(),
+                    epoch: newest.epoch,
+                    token: begin.token,
+                }));
+            }
+            if let Some(tick) = begin.trigger.tick()
+                && let Some(other) = in_the_way(&mut tx, begin, &newest, tick).await?
+            {
+                tx.rollback().await?;
+                return Ok(other);
+            }
+        }
+        let run = take_epoch(&mut tx, begin).await?;
+        crash_point!("begin::inside");
+        if begin.accept_source {
+            // What another source said of a user proves nothing here.
+            sqlx::query!(
+                "delete from missing_users where client_id = $1",
+                begin.client_id.as_str()
+            )
+            .execute(&mut tx)
+            .await?;
+            held::expire(&mut tx, begin.client_id).await?;
+        }
+        sqlx::query!(
+            r#"
+            update sync_runs set
+                outcome = 'failed', finished_at = now(), error = 'the pass was cut off: the next one began after it'
+            where client_id = $1 and outcome is null
+            "#,
+            begin.client_id.as_str(),
+        )
+        .execute(&mut tx)
+        .await?;
+        let approves = match begin.trigger {
+            Trigger::Approval(run) => Some(run),
+            _ => None,
+        };
+        sqlx::query!(
+            r#"
+            insert into sync_runs (
+                run_id, client_id, client_name, epoch, tick, trigger, process, token, approves, watched,
+                started_at, heartbeat_at
+            )
+            overriding system value
+            values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, now(), now())
+            "#,
+            run.id,
+            begin.client_id.as_str(),
+            begin.client_name,
+            run.epoch,
+            begin.trigger.tick(),
+            begin.trigger.as_str(),
+            begin.process,
+            begin.token,
+            approves,
+            begin.watched,
+        )
+        .execute(&mut tx)
+        .await?;
+        crash_point!("begin::before_commit");
+        tx.commit().await?;
+        crash_point!("begin::after_commit");
+        Ok(Begun::Run(run))
+    }
+}
+
+/// The client's newest pass that began.
+struct Newest {
+    id: i64,
+    epoch: i64,
+    process: Option<i64>,
+    token: Option<i64>,
+    watched: Option<i64>,
+    open: bool,
+    /// None once it has been silent for too long.
+    alive_at: Option<DateTime<Utc>>,
+}
+
+/// What a pass of the schedule gives way to.
+async fn in_the_way(
+    tx: &mut Tx,
+    begin: &BeginRun<'_>,
+    newest: &Newest,
+    tick: DateTime<Utc>,
+) -> Result<Option<Begun>, Error> {
+    if newest.open
+        && newest.process != Some(begin.process)
+        && let Some(heartbeat_at) = newest.alive_at
+    {
+        let run = newest.id;
+        let is_alike = newest.watched == Some(begin.watched);
+        return Ok(Some(Begun::UnderWay {
+            run,
+            heartbeat_at,
+            is_alike,
+        }));
+    }
+    let made = sqlx::query_scalar!(
+        r#"
+        select run_id from sync_runs
+        where client_id = $1 and tick = $2 and outcome not in ('skipped', 'failed')
+            -- Our own ticks come again after our clock was set back.
+            and process <> $3 and watched = $4
+        limit 1
+        "#,
+        begin.client_id.as_str(),
+        tick,
+        begin.process,
+        begin.watched,
+    )
+    .fetch_optional(&mut *tx)
+    .await?;
+    Ok(made.map(|run| Begun::Done { run }))
+}
+
+async fn newest_run(tx: &mut Tx, begin: &BeginRun<'_>) -> Result<Option<Newest>, Error> {
+    let state = sqlx::query!(
+        "select last_run_id, epoch from sync_state where client_id = $1 for update",
+        begin.client_id.as_str(),
+    )
+    .fetch_optional(&mut *tx)
+    .await?;
+    let Some(state) = state else { return Ok(None) };
+    let newest = sqlx::query!(
+        r#"
+        select
+            process, token, watched, outcome is null as "open!",
+            -- One of the future was written before a failover to a clock that is behind.
+            case when heartbeat_at between now() - make_interval(secs => $2) and now() + make_interval(secs => $2)
+                then heartbeat_at
+            end as alive_at
+        from sync_runs
+        where run_id = $1
+        "#,
+        state.last_run_id,
+        begin.silence.as_secs_f64(),
+    )
+    .fetch_optional(&mut *tx)
+    .await?;
+    Ok(newest.map(|newest| Newest {
+        id: state.last_run_id,
+        epoch: state.epoch,
+        process: newest.process,
+        token: newest.token,
+        watched: newest.watched,
+        open: newest.open,
+        alive_at: newest.alive_at,
+    }))
+}
+
+async fn take_epoch(tx: &mut Tx, begin: &BeginRun<'_>) -> Result<Run, Error> {
+    let id =
+        sqlx::query_scalar!(r#"select nextval(pg_get_serial_sequence('sync_runs', 'run_id')) as "run_id!""#)
+            .fetch_one(&mut *tx)
+            .await?;
+    let state = sqlx::query!(
+        r#"
+        insert into sync_state as s (client_id, client_name, epoch, base_url, last_run_id)
+        values ($1, $2, 1, $3, $4)
+        on conflict (client_id) do update set
+            client_name = excluded.client_name,
+            epoch = s.epoch + 1,
+            -- Until something was mirrored, no source is another one.
+            base_url = case
+                when $5 or not exists (select from managed_user_changes where client_id = $1)
+                    then excluded.base_url
+                else s.base_url
+            end,
+            last_run_id = excluded.last_run_id
+        returning epoch, base_url
+        "#,
+        begin.client_id.as_str(),
+        begin.client_name,
+        begin.base_url,
+        id,
+        begin.accept_source,
+    )
+    .fetch_one(&mut *tx)
+    .await?;
+    if state.base_url != begin.base_url {
+        return Err(Error::SourceChanged {
+            client: begin.client_name.to_owned(),
+            recorded: state.base_url,
+            configured: begin.base_url.to_owned(),
+        });
+    }
+    Ok(Run {
+        id,
+        client_id: begin.client_id.clone(),
+        epoch: state.epoch,
+        token: begin.token,
+    })
+}

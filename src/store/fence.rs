@@ -1,0 +1,69 @@
+//! The right of a pass to write.
+
+use super::{Error, Store, tx::Tx};
+use crate::model::ClientId;
+
+/// A pass under way: the right to write, until a later pass of the same client begins.
+#[derive(Clone, Debug)]
+pub struct Run {
+    pub id: i64,
+    pub client_id: ClientId,
+    pub epoch: i64,
+    /// After a failover that lost the newest commits, another pass may have the same number and epoch.
+    pub(super) token: i64,
+}
+
+impl Run {
+    /// Locks the client's fence for the rest of the transaction, or finds that it has moved on.
+    pub(super) async fn check_fence(&self, tx: &mut Tx) -> Result<(), Error> {
+        let theirs = sqlx::query!(
+            "select s.epoch, (select r.token from sync_runs as r where r.run_id = s.last_run_id) as token
+             from sync_state as s where s.client_id = $1 for update",
+            self.client_id.as_str(),
+        )
+        .fetch_optional(tx)
+        .await?;
+        self.compare_fence(theirs.map(|theirs| (theirs.epoch, theirs.token)))
+    }
+
+    /// Whether the fence is still ours, without a lock: it may move on at any moment.
+    pub(super) async fn look_at_fence(&self, tx: &mut Tx) -> Result<(), Error> {
+        let theirs = sqlx::query!(
+            "select s.epoch, (select r.token from sync_runs as r where r.run_id = s.last_run_id) as token
+             from sync_state as s where s.client_id = $1",
+            self.client_id.as_str(),
+        )
+        .fetch_optional(tx)
+        .await?;
+        self.compare_fence(theirs.map(|theirs| (theirs.epoch, theirs.token)))
+    }
+
+    fn compare_fence(&self, theirs: Option<(i64, Option<i64>)>) -> Result<(), Error> {
+        let (theirs, token) = theirs.unwrap_or_default();
+        let ours = self.epoch;
+        if theirs == ours && token == Some(self.token) {
+            Ok(())
+        } else {
+            Err(Error::Fenced { ours, theirs })
+        }
+    }
+}
+
+impl Store {
+    /// Shows that a pass is alive.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Fenced`] when a later pass has begun.
+    pub async fn heartbeat(&self, run: &Run) -> Result<(), Error> {
+        let mut tx = self.begin().await?;
+        run.look_at_fence(&mut tx).await?;
+        sqlx::query!(
+            "update sync_runs set heartbeat_at = now() where run_id = $1 and outcome is null",
+            run.id
+        )
+        .execute(&mut tx)
+        .await?;
+        tx.commit().await
+    }
+}
