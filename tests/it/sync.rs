@@ -1,5 +1,6 @@
 //! Passes: the simulator over real HTTP on one side, Postgres on the other.
 
+mod approval;
 mod changes;
 mod database;
 mod held;

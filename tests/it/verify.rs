@@ -3,6 +3,7 @@
 mod as_of;
 mod edits;
 mod ledger;
+mod passes;
 mod process;
 mod promoted;
 mod repair;

@@ -1,8 +1,8 @@
-//! Removals that wait for an operator, and letting them through.
+//! Removals that wait for an operator.
 
 use calmirror::{
     model::RunOutcome,
-    simulator::{Answer, Refusal, Script, Target},
+    simulator::{Answer, Refusal, Target},
     store::HeldBy,
     sync::Report,
 };
@@ -10,7 +10,7 @@ use calmirror::{
 use crate::support::world::World;
 
 /// Twenty users, of whom the first so many are deleted at the source, after which `confirmations` passes were made.
-async fn held(gone: usize) -> (World, Report) {
+pub(super) async fn held(gone: usize) -> (World, Report) {
     let world = World::new(20).await;
     world.pass().await;
     delete(&world, 0..gone);
@@ -20,93 +20,25 @@ async fn held(gone: usize) -> (World, Report) {
     (world, report)
 }
 
-fn delete(world: &World, users: std::ops::Range<usize>) {
+pub(super) fn delete(world: &World, users: std::ops::Range<usize>) {
     for user in &world.users()[users] {
         world.simulator.delete_user(*user).expect("the user is there");
     }
 }
 
-fn run_of(report: &Report) -> i64 {
+pub(super) fn run_of(report: &Report) -> i64 {
     report.run_id.expect("the pass is on record")
 }
 
-async fn held_now(world: &World) -> Vec<(String, i64, i64, i64, i64)> {
+pub(super) async fn held_now(world: &World) -> Vec<(String, i64, i64, i64, i64)> {
     sqlx::query_as("select reason, users, live, first_run_id, last_run_id from held_sets")
         .fetch_all(&world.pool)
         .await
         .expect("the table can be read")
 }
 
-async fn live(world: &World) -> i64 {
+pub(super) async fn live(world: &World) -> i64 {
     world.value("select count(*) from managed_users_live").await
-}
-
-#[tokio::test]
-async fn approving_lets_exactly_the_held_set_through() {
-    let (world, report) = held(8).await;
-    let run = run_of(&report);
-    assert_eq!(held_now(&world).await, [("limit".to_owned(), 8, 20, run, run)]);
-    let before: Option<chrono::DateTime<chrono::Utc>> = world
-        .value("select last_complete_at from managed_users_freshness")
-        .await;
-    world
-        .simulator
-        .patch_user(world.users()[12], serde_json::json!({ "name": "Not Now" }))
-        .expect("changes");
-
-    let approved = world.approve(run).await;
-    assert_eq!(
-        (
-            approved.outcome,
-            approved.removed,
-            approved.updated,
-            approved.missing
-        ),
-        (RunOutcome::Applied, 8, 0, 8),
-        "{:?}",
-        approved.error
-    );
-    assert_eq!(live(&world).await, 12);
-    assert_eq!(held_now(&world).await, []);
-    assert_eq!(world.value::<i64>("select count(*) from missing_users").await, 0);
-    let approval = run_of(&approved);
-    assert_eq!(
-        world
-            .value::<i64>(
-                "select count(*) from managed_user_changes as c join sync_runs as r using (run_id)
-                 where c.kind = 'removal' and r.trigger = 'approval' and r.outcome = 'applied'"
-            )
-            .await,
-        8,
-        "the ledger leads to the approval, run {approval}"
-    );
-    assert_eq!(
-        world.value::<i64>("select max(approves) from sync_runs").await,
-        run,
-        "and the approval to the run that held the set"
-    );
-    let after = world
-        .value("select last_complete_at from managed_users_freshness")
-        .await;
-    assert_eq!(
-        before, after,
-        "an approval looks at few users, and moves no freshness"
-    );
-    assert_eq!(world.pass().await.updated, 1);
-    world.assert_quiet().await;
-}
-
-#[tokio::test]
-async fn a_set_that_stays_the_same_can_be_approved_by_each_run_that_held_it() {
-    let (world, first) = held(8).await;
-    let second = world.pass().await;
-    let (first, second) = (run_of(&first), run_of(&second));
-    assert_eq!(
-        held_now(&world).await,
-        [("limit".to_owned(), 8, 20, first, second)]
-    );
-    let approved = world.approve(first).await;
-    assert_eq!(approved.removed, 8, "{:?}", approved.error);
 }
 
 #[tokio::test]
@@ -161,95 +93,6 @@ async fn a_complete_pass_without_removals_ends_the_wait() {
 }
 
 #[tokio::test]
-async fn a_user_that_answers_again_refuses_the_whole_set() {
-    let (world, report) = held(8).await;
-    let user = world.users()[7];
-    let record = Answer::json(
-        200,
-        format!(
-            r#"{{"status":"success","data":{{"id":{user},"email":"a@example.com","timeZone":"UTC","weekStart":"Monday","createdDate":"2024-01-01T00:00:00.000Z"}}}}"#
-        ),
-    );
-    world.simulator.script(Target::User(user), 1, record);
-    let refused = world.approve(run_of(&report)).await;
-    assert_eq!((refused.outcome, refused.removed), (RunOutcome::Failed, 0));
-    let error = refused.error.expect("it says why");
-    assert!(
-        error.contains(&format!("user {user}")) && error.contains("answers again"),
-        "{error}"
-    );
-    assert_eq!(live(&world).await, 20);
-    assert_eq!(held_now(&world).await, [], "the next pass decides");
-}
-
-#[tokio::test]
-async fn nothing_is_approved_while_a_user_cannot_be_asked() {
-    let (world, report) = held(8).await;
-    for answer in [
-        Answer::html(404),
-        Answer::json(
-            404,
-            r#"{"status":"error","error":{"code":"NotFoundException","message":"Cannot GET /v2/x"}}"#,
-        ),
-        Answer::Refuse(Refusal::WrongSecret),
-    ] {
-        let user = world.users()[3];
-        world.simulator.script(Target::User(user), Script::ALWAYS, answer);
-        let refused = world.approve(run_of(&report)).await;
-        assert_eq!(
-            (refused.outcome, refused.removed),
-            (RunOutcome::Failed, 0),
-            "{:?}",
-            refused.error
-        );
-        world.simulator.clear_scripts();
-    }
-    assert_eq!(live(&world).await, 20);
-    assert_eq!(world.approve(run_of(&report)).await.removed, 8);
-}
-
-#[tokio::test]
-async fn an_approval_wants_a_sign_that_the_client_is_still_there() {
-    let (world, report) = held(8).await;
-    for user in &world.users()[8..] {
-        world.simulator.script(
-            Target::User(*user),
-            Script::ALWAYS,
-            Answer::Refuse(Refusal::NotOurUser(*user)),
-        );
-    }
-    let refused = world.approve(run_of(&report)).await;
-    assert_eq!((refused.outcome, refused.removed), (RunOutcome::Failed, 0));
-    assert!(refused.error.is_some_and(|error| error.contains("no other user")));
-    assert_eq!(live(&world).await, 20);
-}
-
-#[tokio::test]
-async fn all_of_a_clients_users_can_be_approved_and_only_so() {
-    let (world, report) = held(20).await;
-    let run = run_of(&report);
-    assert_eq!(
-        held_now(&world).await,
-        [("no_control".to_owned(), 20, 20, run, run)]
-    );
-    assert_eq!(
-        world
-            .value::<i64>("select sum(confirmations) from missing_users")
-            .await,
-        0,
-        "without a control nothing is proven"
-    );
-    let approved = world.approve(run).await;
-    assert_eq!(
-        (approved.outcome, approved.removed),
-        (RunOutcome::Applied, 20),
-        "{:?}",
-        approved.error
-    );
-    assert_eq!(live(&world).await, 0);
-}
-
-#[tokio::test]
 async fn sayings_without_a_control_prove_nothing_later() {
     let world = World::new(20).await;
     world.pass().await;
@@ -269,25 +112,6 @@ async fn sayings_without_a_control_prove_nothing_later() {
         "this is the first confirmation"
     );
     assert_eq!(world.pass().await.removed, 1);
-}
-
-#[tokio::test]
-async fn an_approval_whose_commit_is_lost_removes_once() {
-    use crate::support::{gate::Gate, world::store_at};
-    let (mut world, report) = held(8).await;
-    let (mut gate, url) = Gate::before_database(&world.db);
-    gate.open();
-    world.store = store_at(&url, 1);
-    gate.lose_answer(&["set version = i.version", "commit"]);
-    let approved = world.approve(run_of(&report)).await;
-    assert!(gate.has_lost(), "the test means a commit");
-    assert_eq!(
-        (approved.outcome, approved.removed),
-        (RunOutcome::Applied, 8),
-        "{:?}",
-        approved.error
-    );
-    assert_eq!(world.kinds(world.users()[0]).await, ["insert", "removal"]);
 }
 
 #[tokio::test]
@@ -357,113 +181,6 @@ async fn a_sighting_ends_the_wait_also_in_a_partial_pass() {
     let found = world
         .store
         .held_by(run_of(&report))
-        .await
-        .expect("the database answers");
-    assert!(matches!(found, HeldBy::Expired { .. }), "{found:?}");
-}
-
-#[tokio::test]
-async fn a_sighting_by_an_approval_counts_as_one() {
-    let (world, report) = held(8).await;
-    let user = world.users()[7];
-    let record = format!(
-        r#"{{"status":"success","data":{{"id":{user},"email":"a@example.com","timeZone":"UTC","weekStart":"Monday","createdDate":"2024-01-01T00:00:00.000Z"}}}}"#
-    );
-    world
-        .simulator
-        .script(Target::User(user), 1, Answer::json(200, record));
-    assert_eq!(world.approve(run_of(&report)).await.outcome, RunOutcome::Failed);
-    assert_eq!(held_now(&world).await, []);
-    assert_eq!(world.value::<i64>("select count(*) from missing_users").await, 7);
-    let next = world.pass().await;
-    assert_eq!((next.outcome, next.removed), (RunOutcome::Held, 0));
-    assert_eq!(
-        held_now(&world).await[0].1,
-        7,
-        "the eighth has to be proven again"
-    );
-}
-
-#[tokio::test]
-async fn an_approval_ends_no_pass_under_way_unless_it_removes() {
-    let (world, report) = held(8).await;
-    world
-        .simulator
-        .set_forbidden(world.client_id(), true)
-        .expect("the client is there");
-    let epoch: i64 = world.value("select epoch from sync_state").await;
-    assert_eq!(world.approve(run_of(&report)).await.outcome, RunOutcome::Failed);
-    assert_eq!(world.value::<i64>("select epoch from sync_state").await, epoch);
-}
-
-#[tokio::test]
-async fn one_users_trouble_does_not_refuse_an_approval() {
-    let (world, report) = held(8).await;
-    for user in &world.users()[8..19] {
-        world.simulator.script(
-            Target::User(*user),
-            Script::ALWAYS,
-            Answer::Refuse(Refusal::RecordMissing),
-        );
-    }
-    assert_eq!(world.approve(run_of(&report)).await.removed, 8);
-}
-
-#[tokio::test]
-async fn a_set_with_a_user_that_is_not_watched_any_more_is_refused() {
-    let (mut world, report) = held(8).await;
-    let gone = world.client.users.remove(0);
-    let refused = world.approve(run_of(&report)).await;
-    assert_eq!((refused.outcome, refused.removed), (RunOutcome::Failed, 0));
-    assert!(
-        refused
-            .error
-            .is_some_and(|error| error.contains(&format!("user {gone}")))
-    );
-}
-
-#[tokio::test]
-async fn forgetting_one_of_the_set_during_an_approval_refuses_it() {
-    let (world, report) = held(8).await;
-    let hanging = world.users()[5];
-    world.simulator.script(Target::User(hanging), 1, Answer::Hang);
-    let beside = crate::support::world::store(&world.db, 1);
-    let forgetting = async {
-        world.simulator.wait_until(|counts| counts.hanging == 1).await;
-        beside
-            .forget(world.client.users[2])
-            .await
-            .expect("the user can be forgotten");
-        world.simulator.release();
-    };
-    let (refused, ()) = tokio::join!(world.approve(run_of(&report)), forgetting);
-    assert_eq!(
-        (refused.outcome, refused.removed),
-        (RunOutcome::Failed, 0),
-        "{refused:?}"
-    );
-    assert_eq!(live(&world).await, 19);
-}
-
-#[tokio::test]
-async fn an_old_run_cannot_be_approved_when_its_set_comes_again() {
-    let (world, first) = held(8).await;
-    let records: Vec<_> = world.users()[..8].to_vec();
-    for user in &records {
-        let record = format!(
-            r#"{{"status":"success","data":{{"id":{user},"email":"u{user}@example.com","timeZone":"UTC","weekStart":"Monday","createdDate":"2024-01-01T00:00:00.000Z"}}}}"#
-        );
-        world
-            .simulator
-            .script(Target::User(*user), 1, Answer::json(200, record));
-    }
-    world.pass().await;
-    world.pass().await;
-    let again = world.pass().await;
-    assert_eq!(again.outcome, RunOutcome::Held, "{again:?}");
-    let found = world
-        .store
-        .held_by(run_of(&first))
         .await
         .expect("the database answers");
     assert!(matches!(found, HeldBy::Expired { .. }), "{found:?}");
