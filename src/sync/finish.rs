@@ -246,9 +246,12 @@ impl Shortfall {
             if course.observed == 0 {
                 return Some(Self::of_source(error));
             }
-            let count = course.unanswered;
+            let whom = match course.unanswered {
+                1 => format!("user {user}"),
+                count => format!("{count} users; the first, {user}"),
+            };
             return Some(partial(format!(
-                "nothing was learned of {count} users; the first, {user}: {}",
+                "nothing was learned of {whom}: {}",
                 with_remedy(error, error.remedy().as_deref())
             )));
         }
