@@ -180,7 +180,7 @@ async fn forgetting_erases_a_person_from_every_table() {
         world
             .value::<String>("select string_agg(error, ' ') from sync_runs")
             .await
-            .contains("the first, (forgotten): cal.com lacks a record"),
+            .contains("learned of user (forgotten): cal.com lacks a record"),
         "the rest of the error stays"
     );
     let history = world
