@@ -8,25 +8,142 @@ mod client;
 mod error;
 mod wire;
 
-use std::future::Future;
+use std::{collections::HashMap, future::Future};
 
-use crate::model::{Observation, UserId};
+use crate::model::{Fingerprint, Observation, Seen, Target, UserId};
 
 pub use client::{Api, ApiClient};
-pub use error::{Disposition, Error, Flaw, Obstacle, Refusal, Said};
+pub use error::{Disposition, Error, Flaw, Obstacle, Refusal, Said, Scope};
 pub use wire::{Answer, decode_answer};
 
 /// What can be asked of one client's users. Implemented by the HTTP client, and by scripts in tests.
 pub trait Source: Send + Sync {
-    /// Asks for one user, with as many tries as are due.
+    /// Asks for one user by its id, with as many tries as are due.
     ///
     /// # Errors
     /// The last try's error, when no answer proved anything of the user.
-    fn get_user(&self, user: UserId) -> impl Future<Output = Result<Observation, Error>> + Send;
+    fn get(&self, target: &Target) -> impl Future<Output = Result<Seen, Error>> + Send;
+
+    /// As [`Source::get`], of a user of whom only the id is known.
+    ///
+    /// # Errors
+    /// As [`Source::get`].
+    fn get_user(&self, user: UserId) -> impl Future<Output = Result<Observation, Error>> + Send {
+        async move {
+            match self.get(&Target::unknown(user)).await? {
+                Seen::Observed { observation, .. } => Ok(observation),
+                // Without a fingerprint there is nothing to be the same as.
+                Seen::Unchanged(_) => Err(Error::Garbled("it is that of another user")),
+            }
+        }
+    }
+
+    /// Asks for several users in one request, by their addresses, with as many tries as are due. Targets without an address, and
+    /// more than [`Reach`] allows, are the caller's fault.
+    ///
+    /// The answer speaks of those users only that it contains. It is the caller who asks for the others by their ids.
+    ///
+    /// # Errors
+    /// The last try's error. See [`Error::scope`] for what to do about it.
+    fn by_addresses(&self, targets: &[Target]) -> impl Future<Output = Result<Roll, Error>> + Send;
+
+    /// Asks for a page of the client's users, with as many tries as are due. `known` are the fingerprints of users that may be on it.
+    ///
+    /// # Errors
+    /// The last try's error.
+    fn page(
+        &self,
+        offset: usize,
+        limit: usize,
+        known: &HashMap<Fingerprint, UserId>,
+    ) -> impl Future<Output = Result<Roll, Error>> + Send;
+
+    /// Asks for a page of the organisation's users. Gives those whose address has this client's suffix, and whether there may be
+    /// more after it: being on the page proves nothing of a user.
+    ///
+    /// # Errors
+    /// The last try's error.
+    fn organization_page(
+        &self,
+        organization: i64,
+        skip: usize,
+    ) -> impl Future<Output = Result<OrganizationPage, Error>> + Send;
+
+    /// How much one request may ask for, as far as the server has shown it.
+    fn reach(&self) -> Reach;
+
+    /// What the server shows of itself by an answer, or the want of one.
+    fn learn(&self, lesson: Lesson);
 
     /// A pass begins: what is told once a pass may be told again.
     fn begin_pass(&self) {}
 
     /// HTTP tries made since the source was built.
     fn requests(&self) -> u64;
+}
+
+/// What an answer to a request for several users contains.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Roll {
+    /// One for each record, each user once. Of a request by addresses: of the users only that were asked for.
+    pub seen: Vec<Seen>,
+    /// Records in the answer, also those of which nothing is seen, since they have no readable id, or one that was not asked for.
+    pub records: usize,
+    /// Records of a request by addresses that have neither an id nor an address that was asked for: the server does not look at
+    /// `emails=`.
+    pub unasked: usize,
+}
+
+/// A page of an organisation's users.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OrganizationPage {
+    /// Those whose address has the client's suffix: ids and addresses.
+    pub found: Vec<Target>,
+    /// Users on the page, of whatever client.
+    pub records: usize,
+    /// The page was full.
+    pub may_go_on: bool,
+}
+
+/// How much one request may ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reach {
+    /// Users a request, at most [`Reach::USERS`]: the server's cap on `limit`.
+    pub users: usize,
+    /// Bytes of the value of `emails=`, percent-encoded.
+    pub address_bytes: usize,
+    /// Whether the server lists users by address.
+    pub by_addresses: bool,
+}
+
+impl Reach {
+    /// What Cal.com's server allows.
+    pub const USERS: usize = 250;
+
+    /// What goes through the usual limit of 8 KB on a request's first line, with room for the rest of it.
+    pub const ADDRESS_BYTES: usize = 7_500;
+
+    /// The highest `offset` that Cal.com's server allows.
+    pub const MAX_OFFSET: usize = 250;
+}
+
+impl Default for Reach {
+    fn default() -> Self {
+        Self {
+            users: Self::USERS,
+            address_bytes: Self::ADDRESS_BYTES,
+            by_addresses: true,
+        }
+    }
+}
+
+/// What a server shows of itself. Believed until the process ends, or for a day: servers are upgraded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lesson {
+    /// It ignores or refuses `emails=`.
+    NotByAddresses,
+    /// It gives no more users than this at once.
+    AtMostUsers(usize),
+    /// An address line of so many bytes is too long for it, or for something in front of it.
+    TooManyBytes(usize),
 }

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 pub use change::{Change, ChangeKind, FieldChange, Values, shorten};
 pub use fields::{AnnouncedFields, NewField};
 
-use crate::model::{ClientId, Field, FieldFault, ManagedUser, Observation, Reject, UserId};
+use crate::model::{ClientId, Field, FieldFault, Fingerprint, ManagedUser, Observation, Reject, UserId};
 
 /// A row of the mirror.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,6 +83,8 @@ pub struct Bookkeeping {
     pub clear_rejects: Vec<UserId>,
     /// To be announced. Empty in what [`diff`] returns, which does not know what was: see [`AnnouncedFields::new_in`].
     pub new_fields: Vec<NewField>,
+    /// Of the records that were accepted. Empty in what [`diff`] returns, which sees users and no bytes.
+    pub fingerprints: Vec<(UserId, Fingerprint)>,
 }
 
 impl ChangeSet {

@@ -9,6 +9,7 @@ mod database;
 mod effective;
 pub(crate) mod environment;
 mod fault;
+mod listed;
 mod location;
 mod log;
 mod names;
@@ -30,12 +31,13 @@ use secrecy::SecretString;
 use serde::Serialize;
 use url::Url;
 
-use crate::model::{ClientId, UserId};
+use crate::model::ClientId;
 
 pub(crate) use database::holds_password;
 pub(crate) use effective::quoted;
 pub use environment::Environment;
 pub use fault::{Fault, Faults, Place, Warning};
+pub use listed::Listed;
 pub use location::{Loaded, NotFound};
 pub use secret::{SecretSource, Secrets};
 
@@ -67,13 +69,18 @@ pub struct Calcom {
     pub max_answer_bytes: usize,
 }
 
-/// How users are asked for. Both mean one GET a user in this version.
+/// How users are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FetchPlan {
-    /// The plan with the fewest requests of those that this version has.
+    /// The plan with the fewest requests.
     Auto,
+    /// One GET a user.
     Get,
+    /// By addresses, 250 at a time; by GET whoever has no known address or is not in the answer.
+    Bulk,
+    /// By the pages of the client's list; by GET whoever is not on them.
+    List,
 }
 
 /// `[database]`: where the mirror is kept.
@@ -117,6 +124,19 @@ pub struct Removal {
     pub max_percent: f64,
 }
 
+/// Whom a client's passes are to look at: what all of these give, merged.
+#[derive(Clone, Debug, Default)]
+pub struct Watch {
+    /// `users = [..]` and `users_file`.
+    pub listed: Listed,
+    /// `users = "all"`: everyone whom the client has.
+    pub all: bool,
+    /// `users_sql`: a query on the target database that gives `user_id` and, where it likes, `email`.
+    pub sql: Option<String>,
+    /// `organization_id`: whose user list finds more than the client's own, for `users = "all"`.
+    pub organization_id: Option<i64>,
+}
+
 /// `[log]`: what is written to stderr, and how.
 #[derive(Clone, Debug)]
 pub struct Log {
@@ -152,8 +172,8 @@ pub struct Client {
     pub secret: SecretString,
     /// Where the secret was read from.
     pub secret_source: SecretSource,
-    /// Ascending, each once.
-    pub users: Vec<UserId>,
+    /// Whom to mirror.
+    pub watch: Watch,
     pub fetch: FetchPlan,
     /// 0: no limit of our own.
     pub requests_per_minute: u32,

@@ -3,14 +3,18 @@
 //!
 //! Wire shapes stay in [`crate::calcom`] and rows in [`crate::store`]; both give these types.
 
+mod fingerprint;
 mod json;
+mod target;
 
 use std::fmt;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+pub use fingerprint::Fingerprint;
 pub use json::{Json, JsonObject};
+pub use target::{Seen, Target};
 
 /// A managed user's id, which Cal.com gives out and which is unique within one Cal.com instance.
 ///

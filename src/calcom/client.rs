@@ -1,6 +1,7 @@
 //! Requests: the one HTTP client that all share, and what belongs to one client of Cal.com's.
 
 use std::{
+    collections::HashMap,
     sync::{
         Mutex, MutexGuard, Once, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -19,7 +20,7 @@ use tokio::time::{Instant, sleep};
 use url::Url;
 
 use super::{
-    Answer, Disposition, Error, Said, Source,
+    Answer, Disposition, Error, Lesson, OrganizationPage, Reach, Roll, Said, Source,
     body::Bodies,
     budget::{Budget, Permit, Silence},
     decode_answer,
@@ -28,7 +29,7 @@ use crate::{
     clock::{Clock, SystemClock},
     config,
     crash_point::crash_point,
-    model::{Observation, UserId},
+    model::{self, Fingerprint, Observation, Seen, UserId},
     retry::{Next, Policy, Reserve},
 };
 
@@ -183,7 +184,8 @@ impl Target {
 }
 
 impl Source for ApiClient {
-    async fn get_user(&self, user: UserId) -> Result<Observation, Error> {
+    async fn get(&self, wanted: &model::Target) -> Result<Seen, Error> {
+        let user = wanted.id;
         let target = match &self.target {
             Ok(target) => target,
             Err(Unsendable(what)) => return Err(Error::Unsendable(what)),
@@ -192,7 +194,12 @@ impl Source for ApiClient {
         let (mut tries, mut blocks) = (0, 0);
         loop {
             let error = match self.attempt(target, user).await {
-                Ok(observation) => return Ok(observation),
+                Ok(observation) => {
+                    return Ok(Seen::Observed {
+                        observation,
+                        fingerprint: None,
+                    });
+                }
                 Err(error) => error,
             };
             match error.disposition() {
@@ -210,6 +217,29 @@ impl Source for ApiClient {
             }
         }
     }
+
+    async fn by_addresses(&self, _targets: &[model::Target]) -> Result<Roll, Error> {
+        Ok(Roll::default())
+    }
+
+    async fn page(
+        &self,
+        _offset: usize,
+        _limit: usize,
+        _known: &HashMap<Fingerprint, UserId>,
+    ) -> Result<Roll, Error> {
+        Ok(Roll::default())
+    }
+
+    async fn organization_page(&self, _organization: i64, _skip: usize) -> Result<OrganizationPage, Error> {
+        Ok(OrganizationPage::default())
+    }
+
+    fn reach(&self) -> Reach {
+        Reach::default()
+    }
+
+    fn learn(&self, _lesson: Lesson) {}
 
     fn begin_pass(&self) {
         self.told_of_waiting.store(false, Ordering::Relaxed);

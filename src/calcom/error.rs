@@ -100,6 +100,17 @@ impl fmt::Display for Refusal {
     }
 }
 
+/// What it is that a request for several users failed by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// One of the users or the size of the request: each half may fare better.
+    Size,
+    /// Asking for several at once: each user may be asked for by its id.
+    Route,
+    /// The client or the server: whatever is asked fails so.
+    Client,
+}
+
 /// What is to be done after an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disposition {
@@ -149,6 +160,17 @@ impl Error {
             Self::Unreachable(Obstacle::Certificate(_), _) => false,
             Self::RateLimited { .. } | Self::Trouble { .. } | Self::Unreachable(..) | Self::CutOff(_) => true,
             _ => false,
+        }
+    }
+
+    /// What a failed request for several users says of a smaller one.
+    pub fn scope(&self) -> Scope {
+        match self {
+            Self::TooLarge { .. } | Self::Trouble { .. } | Self::CutOff(_) | Self::Garbled(_) => Scope::Size,
+            Self::BadRequest(_) | Self::NoSuchRoute(_) | Self::NotCalcom | Self::Unforeseen { .. } => {
+                Scope::Route
+            }
+            _ => Scope::Client,
         }
     }
 

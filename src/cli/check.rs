@@ -28,7 +28,11 @@ struct Finding {
 }
 
 pub(super) async fn run(config: Config, out: &mut Out) -> anyhow::Result<Exit> {
-    let users: usize = config.clients.iter().map(|client| client.users.len()).sum();
+    let users: usize = config
+        .clients
+        .iter()
+        .map(|client| client.watch.listed.len())
+        .sum();
     let message = format!("clients: {}, users: {users}", config.clients.len());
     let mut exit = report(out, Finding::fine("config", message))?;
     let mirror = Mirror::open(config).await?;
@@ -75,7 +79,7 @@ async fn readiness(store: &Store) -> Result<String, store::Error> {
 async fn client(mirror: &Mirror, index: usize) -> Finding {
     let watched = &mirror.clients[index];
     let name = &watched.client.name;
-    let Some(&user) = watched.client.users.first() else {
+    let Some(&user) = watched.client.watch.listed.first() else {
         return Finding::fine(name, "no users to ask for".to_owned());
     };
     let base_url = mirror.config.calcom.base_url.as_str().trim_end_matches('/');

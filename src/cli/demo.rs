@@ -144,8 +144,8 @@ async fn three_passes(
 async fn passes(mirror: &Mirror, shutdown: &Shutdown, lines: Lines) -> Vec<Report> {
     let mut reports = Vec::new();
     for (index, watched) in mirror.clients.iter().enumerate() {
-        let bar =
-            (lines == Lines::None).then(|| progress_bar(&watched.client.name, watched.client.users.len()));
+        let bar = (lines == Lines::None)
+            .then(|| progress_bar(&watched.client.name, watched.client.watch.listed.len()));
         let progress = |observed| {
             if let Some(bar) = &bar {
                 bar.set_position(observed);

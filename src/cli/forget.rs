@@ -39,7 +39,7 @@ pub(super) async fn run(args: &ForgetArgs, config: Config, out: &mut Out) -> any
     let watched_by: Vec<&str> = config
         .clients
         .iter()
-        .filter(|client| client.users.contains(&user))
+        .filter(|client| client.watch.listed.contains(user))
         .map(|client| client.name.as_str())
         .collect();
     let Some(forgotten) = result? else {

@@ -43,7 +43,7 @@ pub(super) async fn run(args: &PlanArgs, config: Config, out: &mut Out) -> anyho
             async move {
                 let watched = &mirror.clients[client];
                 let name = &watched.client.name;
-                let bar = progress_bar(name, watched.client.users.len());
+                let bar = progress_bar(name, watched.client.watch.listed.len());
                 let progress = |observed| bar.set_position(observed);
                 let request = Request {
                     progress: Some(&progress),
@@ -53,7 +53,7 @@ pub(super) async fn run(args: &PlanArgs, config: Config, out: &mut Out) -> anyho
                 let mut show = |planned: Planned<'_>| printer.planned(name, planned);
                 let plan = mirror.plan(client, request, token, &mut show).await;
                 bar.finish_and_clear();
-                printer.ended(name, &plan, watched.client.users.len());
+                printer.ended(name, &plan, watched.client.watch.listed.len());
                 Exit::of_plan(&plan)
             }
         })

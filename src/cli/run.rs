@@ -35,7 +35,7 @@ pub(super) async fn serve(mirror: &Arc<Mirror>, shutdown: &Shutdown) -> anyhow::
     let users: usize = mirror
         .clients
         .iter()
-        .map(|watched| watched.client.users.len())
+        .map(|watched| watched.client.watch.listed.len())
         .sum();
     tracing::info!(
         clients = mirror.clients.len(),

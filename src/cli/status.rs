@@ -81,7 +81,7 @@ async fn read(store: &Store, config: &Config) -> Result<Status, Error> {
         let client = configured
             .iter()
             .find(|client| client.id.as_str() == status.client_id);
-        let listed = client.map_or_else(Default::default, |client| client.users.as_slice());
+        let listed = client.map_or(&[][..], |client| &client.watch.listed);
         let watch = store
             .watch_status(&ClientId(status.client_id.clone()), listed, MAX_NAMED)
             .await?;

@@ -34,7 +34,7 @@ pub(super) async fn run(args: &SyncArgs, config: Config, out: &mut Out) -> anyho
             let (mirror, token) = (&mirror, &token);
             async move {
                 let watched = &mirror.clients[client];
-                let bar = progress_bar(&watched.client.name, watched.client.users.len());
+                let bar = progress_bar(&watched.client.name, watched.client.watch.listed.len());
                 let progress = |observed| bar.set_position(observed);
                 let request = Request {
                     accept_source: args.accept_source,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::{
-    Calcom, Client, Schedule, calcom, names,
+    Calcom, Client, Listed, Schedule, Watch, calcom, names,
     reading::Reading,
     schedule, secret,
     section::{Said, Section},
@@ -138,7 +138,10 @@ fn block(
             id: id?,
             secret,
             secret_source,
-            users,
+            watch: Watch {
+                listed: Listed::of(users),
+                ..Watch::default()
+            },
             fetch,
             requests_per_minute,
             cron,
@@ -217,7 +220,7 @@ fn refuse_shared_users(blocks: &[Block], reading: &mut Reading<'_>) {
     let mut owners: HashMap<UserId, usize> = HashMap::new();
     for (index, block) in blocks.iter().enumerate() {
         let mut shared: BTreeMap<usize, Vec<UserId>> = BTreeMap::new();
-        for user in &block.client.users {
+        for user in block.client.watch.listed.iter() {
             match owners.get(user) {
                 Some(owner) => shared.entry(*owner).or_default().push(*user),
                 None => {

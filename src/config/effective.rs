@@ -22,15 +22,19 @@ impl Config {
         }
         for client in &self.clients {
             let mut lines = client_lines(client);
-            if client.users.len() <= MAX_USERS_SHOWN {
-                lines.push(("users", json!(client.users)));
+            if client.watch.listed.len() <= MAX_USERS_SHOWN {
+                lines.push(("users", json!(*client.watch.listed)));
             }
             push(&mut out, "[[clients]]", &lines);
-            if let (Some(first), Some(last)) = (client.users.first(), client.users.last())
-                && client.users.len() > MAX_USERS_SHOWN
+            if let (Some(first), Some(last)) = (client.watch.listed.first(), client.watch.listed.last())
+                && client.watch.listed.len() > MAX_USERS_SHOWN
             {
-                writeln!(out, "# users: {}, from {first} to {last}", client.users.len())
-                    .expect("writing to a string does not fail");
+                writeln!(
+                    out,
+                    "# users: {}, from {first} to {last}",
+                    client.watch.listed.len()
+                )
+                .expect("writing to a string does not fail");
             }
         }
         out
@@ -46,7 +50,7 @@ impl Config {
             .collect();
         let clients = self.clients.iter().map(|client| {
             let mut lines = client_lines(client);
-            lines.push(("users", json!(client.users)));
+            lines.push(("users", json!(*client.watch.listed)));
             object(lines)
         });
         out.insert("clients".to_owned(), clients.collect());
@@ -120,7 +124,7 @@ fn client_lines(client: &Client) -> Vec<Line> {
         id,
         secret: _,
         secret_source,
-        users: _,
+        watch: _,
         fetch,
         requests_per_minute,
         cron,

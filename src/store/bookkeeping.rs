@@ -1,7 +1,10 @@
 //! What a batch says of users that are missing or cannot be mirrored, and of fields that are new.
 
 use super::{Error, Run, fields, held, tx::Tx};
-use crate::{compare::Bookkeeping, model::UserId};
+use crate::{
+    compare::Bookkeeping,
+    model::{Fingerprint, UserId},
+};
 
 /// Writes candidates for removal, rejects and new fields, and deletes those that are over.
 pub(super) async fn write(tx: &mut Tx, run: &Run, bookkeeping: &Bookkeeping) -> Result<(), Error> {
@@ -12,6 +15,7 @@ pub(super) async fn write(tx: &mut Tx, run: &Run, bookkeeping: &Bookkeeping) -> 
         record_rejects,
         clear_rejects,
         new_fields,
+        fingerprints,
     } = bookkeeping;
     let missing = ids(confirm_missing.iter().chain(record_missing));
     if !missing.is_empty() {
@@ -62,7 +66,38 @@ pub(super) async fn write(tx: &mut Tx, run: &Run, bookkeeping: &Bookkeeping) -> 
         .execute(&mut *tx)
         .await?;
     }
+    write_fingerprints(tx, run, fingerprints).await?;
     fields::write(tx, run, new_fields).await
+}
+
+async fn write_fingerprints(
+    tx: &mut Tx,
+    run: &Run,
+    fingerprints: &[(UserId, Fingerprint)],
+) -> Result<(), Error> {
+    if fingerprints.is_empty() {
+        return Ok(());
+    }
+    let (users, bytes): (Vec<i64>, Vec<Vec<u8>>) = fingerprints
+        .iter()
+        .map(|(user, fingerprint)| (user.0, fingerprint.as_bytes().to_vec()))
+        .unzip();
+    sqlx::query!(
+        r#"
+        insert into record_fingerprints as f (user_id, client_id, fingerprint)
+        select id, $1, fingerprint from unnest($2::bigint[], $3::bytea[]) as seen (id, fingerprint) order by id
+        on conflict (user_id) do update set
+            client_id = excluded.client_id,
+            fingerprint = excluded.fingerprint
+        where (f.client_id, f.fingerprint) <> (excluded.client_id, excluded.fingerprint)
+        "#,
+        run.client_id.as_str(),
+        &users,
+        &bytes,
+    )
+    .execute(&mut *tx)
+    .await?;
+    Ok(())
 }
 
 async fn delete_rows(tx: &mut Tx, run: &Run, sighted: &[UserId], readable: &[UserId]) -> Result<(), Error> {

@@ -58,6 +58,7 @@ impl Store {
             versions as (delete from managed_user_changes where user_id = $1 returning version),
             rejected as (delete from rejects where user_id = $1 returning client_id),
             missing as (delete from missing_users where user_id = $1 returning client_id),
+            fingerprint as (delete from record_fingerprints where user_id = $1),
             -- Without the user the set would not be what its hash says, so all of it goes.
             held as (
                 delete from held_sets

@@ -93,7 +93,7 @@ impl<S: Source> Pass<'_, S> {
             Err(error) => return Err(Refusal::Store(error)),
         }
         let set = self.held(set_hash).await?;
-        let is_watched: HashSet<UserId> = self.client.users.iter().copied().collect();
+        let is_watched: HashSet<UserId> = self.client.watch.listed.iter().copied().collect();
         if let Some(removal) = set
             .removals
             .iter()
@@ -187,7 +187,8 @@ impl<S: Source> Pass<'_, S> {
         };
         let others: Vec<UserId> = self
             .client
-            .users
+            .watch
+            .listed
             .iter()
             .copied()
             .filter(|user| !is_held(user))

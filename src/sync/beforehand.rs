@@ -17,17 +17,17 @@ impl<'a> Beforehand<'a> {
     /// A database without tables knows nothing.
     pub(super) fn without_tables<S>(pass: &Pass<'a, S>) -> Self {
         Self {
-            users: Cow::Borrowed(&pass.client.users),
+            users: Cow::Borrowed(&pass.client.watch.listed),
             announced: AnnouncedFields::default(),
         }
     }
 
     pub(super) async fn of<S>(pass: &Pass<'a, S>) -> Result<Self, Error> {
-        let watched = &pass.client.users;
+        let watched = &pass.client.watch.listed;
         let forgotten = with_retries(|| pass.store.forgotten_among(watched)).await?;
         let announced = with_retries(|| pass.store.announced_fields()).await?;
         let users = if forgotten.is_empty() {
-            Cow::Borrowed(watched.as_slice())
+            Cow::Borrowed(&**watched)
         } else {
             let asked = watched.iter().filter(|id| !forgotten.contains(id));
             Cow::Owned(asked.copied().collect())

@@ -32,7 +32,7 @@ impl<S: Source> Pass<'_, S> {
             process: self.process,
             token: fastrand::i64(..),
             silence: self.beat * MISSED_BEATS,
-            watched: watched_hash(&self.client.users),
+            watched: watched_hash(&self.client.watch.listed),
         };
         if self.accept_source {
             self.tell_of_new_source().await;

@@ -168,7 +168,7 @@ impl<S: Source> Pass<'_, S> {
             }
         }
         let client = &run.client_id;
-        let watched = &self.client.users;
+        let watched = &self.client.watch.listed;
         if gone.is_empty() {
             if !controlled && bounded(self.store.has_only_removed(client, watched)).await? {
                 // There is nobody left to conclude anything of.

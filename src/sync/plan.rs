@@ -187,11 +187,11 @@ impl<S: Source> Pass<'_, S> {
         let proven = candidates.iter().filter(|candidate| is_proven(candidate)).count() as u64;
         let held = if proven > 0 {
             // Removals come last: what the batches insert and restore is live by then.
-            let live = with_retries(|| self.store.live_users(client, &self.client.users)).await?
+            let live = with_retries(|| self.store.live_users(client, &self.client.watch.listed)).await?
                 + looking.counts.inserted
                 + looking.counts.restored;
             let mut said_gone: HashSet<UserId> =
-                with_retries(|| self.store.said_gone(client, &self.client.users))
+                with_retries(|| self.store.said_gone(client, &self.client.watch.listed))
                     .await?
                     .into_iter()
                     .collect();
@@ -209,7 +209,7 @@ impl<S: Source> Pass<'_, S> {
             .map(|hold| hold.shortfall(None))
         } else if !controlled
             && looking.tables
-            && with_retries(|| self.store.has_only_removed(client, &self.client.users)).await?
+            && with_retries(|| self.store.has_only_removed(client, &self.client.watch.listed)).await?
         {
             None
         } else {

@@ -36,7 +36,10 @@ fn config_client(id: &str, secret: &str) -> config::Client {
         id: ClientId(id.to_owned()),
         secret: SecretString::from(secret),
         secret_source: config::SecretSource::Env("SECRET".to_owned()),
-        users: vec![USER],
+        watch: config::Watch {
+            listed: config::Listed::of(vec![USER]),
+            ..config::Watch::default()
+        },
         fetch: config::FetchPlan::Auto,
         requests_per_minute: 0,
         cron: String::new(),

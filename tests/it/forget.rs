@@ -70,7 +70,7 @@ async fn execute(pool: &PgPool, statement: &'static str) {
 /// A mirror of four users, one of which is in every table that a user can be in.
 async fn everywhere() -> World {
     let mut world = World::new(3).await;
-    world.client.users.push(UserId(ID));
+    crate::support::world::watch(&mut world.client, |users| users.push(UserId(ID)));
     let place = |record: String| {
         world
             .simulator
@@ -269,7 +269,7 @@ async fn a_user_of_whom_nothing_is_known_gets_no_tombstone() {
     );
     // Asked for once, and never there: that is something to forget.
     let mut world = world;
-    world.client.users.push(UserId(ID));
+    crate::support::world::watch(&mut world.client, |users| users.push(UserId(ID)));
     world.pass().await;
     let forgotten = world
         .store

@@ -49,7 +49,7 @@ async fn the_compose_demo_is_configured_for_its_simulator() {
         assert_eq!(configured.name, simulated.name);
         assert_eq!(configured.id.as_str(), simulated.id);
         assert_eq!(configured.secret.expose_secret(), simulated.secret);
-        let users: Vec<i64> = configured.users.iter().map(|user| user.0).collect();
+        let users: Vec<i64> = configured.watch.listed.iter().map(|user| user.0).collect();
         assert_eq!(users, simulated.users);
     }
     assert_eq!(config.clients.len(), 2);

@@ -66,7 +66,10 @@ fn what_is_said_is_filled_in_and_reads_back() {
     let client = &config.clients[0];
     assert_eq!((client.name.as_str(), client.id.as_str()), ("eu", "abc"));
     assert_eq!(client.secret.expose_secret(), "s3cret");
-    assert_eq!(client.users.iter().map(|user| user.0).collect::<Vec<_>>(), [3, 7]);
+    assert_eq!(
+        client.watch.listed.iter().map(|user| user.0).collect::<Vec<_>>(),
+        [3, 7]
+    );
     assert_eq!(mode(&args.path), 0o600);
     let text = fs::read_to_string(&args.path).expect("it is there");
     assert_eq!(text.lines().count(), SAMPLE.lines().count());

@@ -147,7 +147,8 @@ fn users_of_the_list_and_of_the_file_are_merged() {
         let loaded = load(directory.path(), &client, &variables)?;
         Ok::<_, String>(
             loaded.config.clients[0]
-                .users
+                .watch
+                .listed
                 .iter()
                 .map(|user| user.0)
                 .collect::<Vec<_>>(),

@@ -21,7 +21,7 @@ async fn what_was_compared_before_is_a_conflict_and_left_out_after() {
     let mut world = World::new(3).await;
     world.pass().await;
     let (changed, gone, unreadable, never) = (world.users()[0], world.users()[1], world.users()[2], ID);
-    world.client.users.push(UserId(never));
+    crate::support::world::watch(&mut world.client, |users| users.push(UserId(never)));
     world
         .simulator
         .patch_user(changed, json!({ "name": "Changed" }))

@@ -135,9 +135,11 @@ impl Play<'_> {
             }
             Step::Unwatch(user) => {
                 // A client without users is refused by the configuration.
-                if self.client.users.len() > 1 {
+                if self.client.watch.listed.len() > 1 {
                     let user = pick(&self.watched(), *user);
-                    self.client.users.retain(|watched| Some(watched.0) != user);
+                    crate::support::world::watch(&mut self.client, |users| {
+                        users.retain(|watched| Some(watched.0) != user)
+                    });
                 }
             }
             Step::WatchNobody => {
@@ -162,12 +164,11 @@ impl Play<'_> {
     }
 
     fn watch(&mut self, user: Option<i64>) {
-        self.client.users.extend(user.map(UserId));
-        self.client.users.sort_unstable();
+        crate::support::world::watch(&mut self.client, |users| users.extend(user.map(UserId)));
     }
 
     fn watched(&self) -> Vec<i64> {
-        self.client.users.iter().map(|user| user.0).collect()
+        self.client.watch.listed.iter().map(|user| user.0).collect()
     }
 
     /// A pass as this history configures it.

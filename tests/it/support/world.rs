@@ -5,7 +5,7 @@ use std::time::Duration;
 use calmirror::{
     calcom::{Api, ApiClient},
     compare::Values,
-    config,
+    config::{self, Listed, Watch},
     model::{ClientId, RunOutcome, UserId},
     simulator::{ClientInfo, RateLimit, Simulator, SimulatorConfig},
     store::{BeginRun, Begun, HeldBy, Run, Settings, Store, Trigger},
@@ -34,6 +34,14 @@ pub(crate) struct World {
     pub(crate) trigger: Trigger,
     pub(crate) process: i64,
     pub(crate) beat: Duration,
+}
+
+/// Changes the list of a client's users.
+pub(crate) fn watch<T>(client: &mut config::Client, change: impl FnOnce(&mut Vec<UserId>) -> T) -> T {
+    let mut users = client.watch.listed.to_vec();
+    let result = change(&mut users);
+    client.watch.listed = Listed::of(users);
+    result
 }
 
 /// What stood in the mirror's tables, down to the tuple.
@@ -241,7 +249,7 @@ impl World {
     }
 
     pub(crate) fn users(&self) -> Vec<i64> {
-        self.client.users.iter().map(|user| user.0).collect()
+        self.client.watch.listed.iter().map(|user| user.0).collect()
     }
 
     pub(crate) fn client_id(&self) -> &str {
@@ -294,7 +302,10 @@ pub(crate) fn client(info: &ClientInfo) -> config::Client {
         id: ClientId(info.id.clone()),
         secret: SecretString::from(info.secret.clone()),
         secret_source: config::SecretSource::Env("SECRET".to_owned()),
-        users: info.users.iter().copied().map(UserId).collect(),
+        watch: Watch {
+            listed: Listed::of(info.users.iter().copied().map(UserId).collect()),
+            ..Watch::default()
+        },
         fetch: config::FetchPlan::Auto,
         requests_per_minute: 0,
         cron: "*/5 * * * *".to_owned(),

@@ -234,7 +234,7 @@ async fn one_users_trouble_does_not_refuse_an_approval() {
 #[tokio::test]
 async fn a_set_with_a_user_that_is_not_watched_any_more_is_refused() {
     let (mut world, report) = held(8).await;
-    let gone = world.client.users.remove(0);
+    let gone = crate::support::world::watch(&mut world.client, |users| users.remove(0));
     let refused = world.approve(run_of(&report)).await;
     assert_eq!((refused.outcome, refused.removed), (RunOutcome::Failed, 0));
     assert!(
@@ -253,7 +253,7 @@ async fn forgetting_one_of_the_set_during_an_approval_refuses_it() {
     let forgetting = async {
         world.simulator.wait_until(|counts| counts.hanging == 1).await;
         beside
-            .forget(world.client.users[2])
+            .forget(world.client.watch.listed[2])
             .await
             .expect("the user can be forgotten");
         world.simulator.release();

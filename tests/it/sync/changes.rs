@@ -61,7 +61,9 @@ async fn the_published_example_lands_field_for_field() {
         .simulator
         .place_user(world.client_id(), &alice)
         .expect("alice can be placed");
-    world.client.users = vec![calmirror::model::UserId(1)];
+    crate::support::world::watch(&mut world.client, |users| {
+        *users = vec![calmirror::model::UserId(1)]
+    });
     world.pass().await;
     let row: Value = world
         .value(

@@ -270,7 +270,7 @@ async fn without_tables_everything_is_an_insert() {
         pgbouncer: false,
     };
     world.store = Store::open(db.connect_options(), &settings);
-    world.client.users.push(UserId(999_999));
+    crate::support::world::watch(&mut world.client, |users| users.push(UserId(999_999)));
     let (plan, said) = plan(&world).await;
     assert!(plan.makes_tables && plan.is_pending());
     assert_eq!(

@@ -200,7 +200,9 @@ async fn without_a_user_that_answers_nothing_is_concluded() {
 #[tokio::test]
 async fn a_user_that_never_was_is_recorded_once() {
     let mut world = World::new(3).await;
-    world.client.users.push(calmirror::model::UserId(999_999));
+    crate::support::world::watch(&mut world.client, |users| {
+        users.push(calmirror::model::UserId(999_999))
+    });
     let report = world.pass().await;
     assert_eq!(
         (report.outcome, report.inserted, report.missing),
@@ -253,8 +255,10 @@ async fn only_live_users_that_are_watched_make_the_share_that_may_go() {
     world.removal.max_percent = 50.0;
     world.pass().await;
     // Three of four are watched still, and somebody who never was.
-    world.client.users.pop();
-    world.client.users.push(calmirror::model::UserId(999_999));
+    crate::support::world::watch(&mut world.client, Vec::pop);
+    crate::support::world::watch(&mut world.client, |users| {
+        users.push(calmirror::model::UserId(999_999))
+    });
     for user in &world.users()[..2] {
         world.simulator.delete_user(*user).expect("the user is there");
     }

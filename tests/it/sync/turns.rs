@@ -250,7 +250,10 @@ async fn a_daemon_with_another_list_of_users_is_no_substitute() {
     )
     .await;
     other_world.client = calmirror::config::Client {
-        users: world.client.users[..10].to_vec(),
+        watch: calmirror::config::Watch {
+            listed: calmirror::config::Listed::of(world.client.watch.listed[..10].to_vec()),
+            ..calmirror::config::Watch::default()
+        },
         ..world.client.clone()
     };
     let one = Process::new(&world, 1);

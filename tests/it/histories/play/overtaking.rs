@@ -46,7 +46,7 @@ impl Play<'_> {
             };
             prepared.run(&CancellationToken::new()).await
         });
-        let others = self.client.users.len() - 1;
+        let others = self.client.watch.listed.len() - 1;
         let mut ended = match hold {
             Hold::Answer(_) => {
                 let held_up = async {

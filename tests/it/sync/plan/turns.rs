@@ -42,7 +42,9 @@ impl Fortune {
             Duration::ZERO
         };
         let joining = self.dice.usize(0..=3).min(self.later.len());
-        world.client.users.extend(self.later.drain(..joining));
+        crate::support::world::watch(&mut world.client, |users| {
+            users.extend(self.later.drain(..joining))
+        });
         // Now and then a client loses everyone, and nobody vouches for it.
         let all_leave = self.dice.u8(..12) == 0;
         for user in world.users() {
@@ -95,8 +97,8 @@ async fn what_a_plan_says_is_what_the_next_pass_does() {
     let mut seen = BTreeMap::<String, u32>::new();
     for seed in 0..4 {
         let mut world = World::new(24).await;
-        let later = world.client.users.split_off(12);
-        world.client.users.push(UserId(999_999));
+        let later = crate::support::world::watch(&mut world.client, |users| users.split_off(12));
+        crate::support::world::watch(&mut world.client, |users| users.push(UserId(999_999)));
         let mut fortune = Fortune {
             dice: fastrand::Rng::with_seed(seed),
             gone: BTreeMap::from([(999_999, b"{}".to_vec())]),
