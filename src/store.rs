@@ -5,6 +5,7 @@
 
 mod begin;
 mod bookkeeping;
+mod copy;
 mod edited;
 mod error;
 mod fence;
@@ -18,6 +19,7 @@ mod removals;
 mod repair;
 mod runs;
 mod status;
+mod targets;
 mod tx;
 mod users;
 mod verify;
@@ -41,6 +43,7 @@ pub use removals::Candidate;
 pub use repair::{Repair, RepairRun};
 pub use runs::{Finish, RunCounts, RunRecord};
 pub use status::{ClientStatus, HeldStatus, RejectStatus, Waiting, WatchStatus};
+pub use targets::KnownTarget;
 pub use verify::{Instants, Verification};
 
 use self::tx::Tx;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use futures_util::{future::BoxFuture, stream::BoxStream};
+use futures_util::{TryStreamExt, future::BoxFuture, stream::BoxStream};
 use sqlx::{
     AssertSqlSafe, Database, Describe, Either, Execute, Executor, PgConnection, PgPool, Postgres, SqlStr,
     error::BoxDynError,
@@ -56,6 +56,16 @@ impl Tx {
         sqlx::raw_sql(how).execute(self.connection()).await?;
         self.open = false;
         Ok(())
+    }
+
+    /// What a `copy … to stdout` sends, whole. After an error the transaction is of no use.
+    pub(super) async fn copy_out(&mut self, statement: &str) -> Result<Vec<u8>, Error> {
+        let chunks = self.connection().copy_out_raw(statement).await?;
+        let sent = chunks.try_fold(Vec::new(), |mut sent, chunk| {
+            sent.extend_from_slice(&chunk);
+            std::future::ready(Ok(sent))
+        });
+        Ok(sent.await?)
     }
 
     fn connection(&mut self) -> &mut PgConnection {

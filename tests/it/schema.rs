@@ -1,6 +1,7 @@
 //! What the database's schema promises to those who read it.
 
 mod ledger;
+mod targets;
 
 use std::time::Duration;
 

@@ -1,0 +1,220 @@
+//! Whom to ask for, with what spares reading the answers.
+
+use std::{collections::HashSet, fmt::Write};
+
+use chrono::{DateTime, SecondsFormat, Utc};
+
+use super::{
+    Error, Store,
+    copy::{Reader, quote_literal},
+    tx::Tx,
+};
+use crate::model::{ClientId, Fingerprint, UserId};
+
+/// A live user of the mirror, as far as has to be known of it to ask for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownTarget {
+    pub id: UserId,
+    /// As the mirror has it, with the suffix of the client.
+    pub email: String,
+    /// Of the record that the row was made from. None where an answer has to be read whatever its bytes are: the user is on
+    /// record as missing or as a reject, or nobody has noted its fingerprint.
+    pub fingerprint: Option<Fingerprint>,
+    /// The row was written at the given time or later.
+    pub changed_since: bool,
+}
+
+/// Plans that read along the indexes, in the order of ids. Others are tempting where the server's statistics are old, as they are
+/// after a first fill, and cost three times as much.
+const ALONG_THE_INDEXES: &str = "set local enable_seqscan to off; set local enable_bitmapscan to off; \
+     set local enable_hashjoin to off; set local max_parallel_workers_per_gather to 0";
+
+/// Which users are read.
+#[derive(Clone, Copy, Debug)]
+enum Span {
+    After(Option<UserId>),
+    /// From the first to the last, both included.
+    Between(UserId, UserId),
+}
+
+/// One reading.
+#[derive(Debug)]
+struct Selection<'a> {
+    client: &'a ClientId,
+    since: Option<DateTime<Utc>>,
+    span: Span,
+    /// Of the span, only these.
+    only: Option<&'a [UserId]>,
+    limit: Option<usize>,
+}
+
+impl Store {
+    /// Those of the given users that are live users of the client. Both are in ascending order of ids, and no id comes twice.
+    ///
+    /// Meant for up to 10,000 users at a time, which take a megabyte or two.
+    ///
+    /// # Errors
+    ///
+    /// What Postgres says.
+    pub async fn targets(
+        &self,
+        client: &ClientId,
+        watched: &[UserId],
+        since: Option<DateTime<Utc>>,
+    ) -> Result<Vec<KnownTarget>, Error> {
+        debug_assert!(watched.is_sorted());
+        let (Some(first), Some(last)) = (watched.first(), watched.last()) else {
+            return Ok(Vec::new());
+        };
+        let mut tx = self.begin().await?;
+        sqlx::raw_sql(ALONG_THE_INDEXES).execute(&mut tx).await?;
+        // A row of the span costs half of what one costs that is looked up. As a rule all of the span are watched; where it
+        // is others that come, the rest is looked up.
+        let limit = watched.len() + watched.len() / 2;
+        let whole = Selection {
+            client,
+            since,
+            span: Span::Between(*first, *last),
+            only: None,
+            limit: Some(limit),
+        };
+        let read = whole.read(&mut tx).await?;
+        let rest = match read.last() {
+            Some(target) if read.len() == limit => {
+                &watched[watched.partition_point(|user| *user <= target.id)..]
+            }
+            _ => &[],
+        };
+        let mut targets = only_among(read, watched);
+        if let Some(first) = rest.first() {
+            let rest = Selection {
+                span: Span::Between(*first, *last),
+                only: Some(rest),
+                limit: None,
+                ..whole
+            };
+            targets.extend(rest.read(&mut tx).await?);
+        }
+        tx.rollback().await?;
+        Ok(targets)
+    }
+
+    /// The client's live users in ascending order of ids, from the first after the given one; all of them, if there are fewer
+    /// than the limit.
+    ///
+    /// # Errors
+    ///
+    /// What Postgres says.
+    pub async fn live_targets(
+        &self,
+        client: &ClientId,
+        after: Option<UserId>,
+        limit: usize,
+        since: Option<DateTime<Utc>>,
+    ) -> Result<Vec<KnownTarget>, Error> {
+        let mut tx = self.begin().await?;
+        sqlx::raw_sql(ALONG_THE_INDEXES).execute(&mut tx).await?;
+        let selection = Selection {
+            client,
+            since,
+            span: Span::After(after),
+            only: None,
+            limit: Some(limit),
+        };
+        let targets = selection.read(&mut tx).await?;
+        tx.rollback().await?;
+        Ok(targets)
+    }
+
+    /// Every user that was forgotten, of whatever client: as a rule few.
+    ///
+    /// # Errors
+    ///
+    /// What Postgres says.
+    pub async fn forgotten_ids(&self) -> Result<HashSet<UserId>, Error> {
+        let mut tx = self.begin().await?;
+        let forgotten = sqlx::query_scalar!("select user_id from forgotten_users")
+            .fetch_all(&mut tx)
+            .await?;
+        tx.rollback().await?;
+        Ok(forgotten.into_iter().map(UserId).collect())
+    }
+}
+
+impl Selection<'_> {
+    async fn read(&self, tx: &mut Tx) -> Result<Vec<KnownTarget>, Error> {
+        let sent = tx.copy_out(&self.statement()).await?;
+        let mut rows = Reader::new(&sent)?;
+        let mut targets = Vec::with_capacity(self.limit.unwrap_or_default().min(sent.len() / 64));
+        while let Some(mut row) = rows.row(4)? {
+            targets.push(KnownTarget {
+                id: UserId(row.bigint()?),
+                email: row.text()?.to_owned(),
+                fingerprint: row.array()?.map(Fingerprint::from_bytes),
+                changed_since: row.boolean()?,
+            });
+        }
+        Ok(targets)
+    }
+
+    /// COPY takes no parameters.
+    fn statement(&self) -> String {
+        let client = quote_literal(self.client.as_str());
+        let since = match self.since {
+            Some(since) => quote_literal(&since.to_rfc3339_opts(SecondsFormat::Micros, true)),
+            None => "'infinity'".to_owned(),
+        };
+        let within = |column: &str| match self.span {
+            Span::After(None) => "true".to_owned(),
+            Span::After(Some(UserId(id))) => format!("{column} > {id}"),
+            Span::Between(UserId(first), UserId(last)) => format!("{column} between {first} and {last}"),
+        };
+        let only = self.only.map(|users| {
+            let mut ids = String::with_capacity(users.len() * 12);
+            for user in users {
+                // Writing to a String does not fail.
+                write!(ids, "{user},").ok();
+            }
+            let ids = ids.trim_end_matches(',');
+            format!("join unnest('{{{ids}}}'::bigint[]) as wanted (id) on wanted.id = m.id")
+        });
+        let limit = self.limit.map(|limit| format!("limit {limit}"));
+        // Each table is bounded by itself, so that none is read from its beginning.
+        format!(
+            "copy (
+                select
+                    m.id,
+                    m.email,
+                    case when x.user_id is null and r.user_id is null then f.fingerprint end,
+                    m.changed_at >= {since}::timestamptz
+                from managed_users as m
+                {only}
+                left join record_fingerprints as f
+                    on f.user_id = m.id and f.client_id = {client} and {within_f}
+                left join missing_users as x
+                    on x.client_id = {client} and x.user_id = m.id and {within_x}
+                left join rejects as r
+                    on r.client_id = {client} and r.user_id = m.id and {within_r}
+                where m.client_id = {client} and m.removed_at is null and {within_m}
+                order by m.id
+                {limit}
+            ) to stdout (format binary)",
+            only = only.unwrap_or_default(),
+            within_f = within("f.user_id"),
+            within_x = within("x.user_id"),
+            within_r = within("r.user_id"),
+            within_m = within("m.id"),
+            limit = limit.unwrap_or_default(),
+        )
+    }
+}
+
+/// Both are in the order of ids.
+fn only_among(mut targets: Vec<KnownTarget>, watched: &[UserId]) -> Vec<KnownTarget> {
+    let mut watched = watched.iter().peekable();
+    targets.retain(|target| {
+        while watched.next_if(|user| **user < target.id).is_some() {}
+        watched.peek() == Some(&&target.id)
+    });
+    targets
+}
