@@ -15,8 +15,10 @@ mod held;
 mod history;
 mod locks;
 mod migrate;
+mod queried;
 mod removals;
 mod repair;
+mod resumed;
 mod runs;
 mod status;
 mod targets;
@@ -39,8 +41,10 @@ pub use fields::ExtraField;
 pub use forget::Forgotten;
 pub use held::HeldBy;
 pub use history::HistoryEntry;
+pub use queried::QueriedUsers;
 pub use removals::Candidate;
 pub use repair::{Repair, RepairRun};
+pub use resumed::Resumed;
 pub use runs::{Finish, RunCounts, RunRecord};
 pub use status::{ClientStatus, HeldStatus, RejectStatus, Waiting, WatchStatus};
 pub use targets::KnownTarget;
@@ -56,6 +60,10 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// At the end of the process.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// An operator's query has a minute.
+const BEGIN_QUERY: &str = "BEGIN READ ONLY; SET LOCAL lock_timeout TO '10s'; SET LOCAL statement_timeout TO '60s'; \
+                           SET LOCAL idle_in_transaction_session_timeout TO '60s'";
 
 /// For finding out why there is no connection.
 const DIAGNOSIS_TIMEOUT: Duration = Duration::from_secs(2);
@@ -156,6 +164,15 @@ impl Store {
 
     async fn begin(&self) -> Result<Tx, Error> {
         match Tx::begin(&self.pool, self.begin.clone(), !self.pgbouncer).await {
+            Ok(tx) => Ok(tx),
+            Err(sqlx::Error::PoolTimedOut) => Err(self.why_no_connection().await),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// A transaction for an operator's query: it reads, and finds tables where the server's settings for the user say.
+    async fn begin_query(&self) -> Result<Tx, Error> {
+        match Tx::begin(&self.pool, BEGIN_QUERY.to_owned(), !self.pgbouncer).await {
             Ok(tx) => Ok(tx),
             Err(sqlx::Error::PoolTimedOut) => Err(self.why_no_connection().await),
             Err(error) => Err(error.into()),

@@ -2,30 +2,35 @@
 
 mod apply;
 mod approve;
+mod asks;
 mod beforehand;
 mod begin;
 mod fetch;
 mod finish;
+mod frontier;
+mod observe;
 mod plan;
 mod queue;
 mod removal;
 mod report;
 mod set_back;
+mod spelled;
+mod targets;
+mod watched;
 
-use std::{
-    sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
-};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use apply::Hand;
 pub(crate) use apply::{bounded, with_retries};
-use beforehand::Beforehand;
+use frontier::Frontier;
 pub use plan::{Fate, Plan, Planned};
-use queue::Room;
 pub use report::{Failure, Lines, Report};
+pub use watched::Watched;
 
 use crate::{
     calcom::Source,
@@ -59,6 +64,8 @@ pub struct Pass<'a, S> {
     pub beat: Duration,
     /// Take on a source other than the recorded one.
     pub accept_source: bool,
+    /// A pass that was cut and showed its last sign of life after this is gone on from; none: every pass begins from the start.
+    pub resume_since: Option<DateTime<Utc>>,
     /// How long the mirror counts as fresh after a complete pass, on top of what the pass took.
     pub fresh_for: Duration,
     /// Told how many users have been observed, as it goes.
@@ -70,6 +77,12 @@ pub struct Pass<'a, S> {
 struct Course {
     observed: u64,
     present: u64,
+    /// Present in the very bytes of their fingerprints.
+    passed_over: u64,
+    /// Unchanged, in other bytes.
+    respelled: u64,
+    /// Fingerprints of such users were written.
+    renewed: bool,
     rejected: u64,
     missing: u64,
     unanswered: u64,
@@ -79,6 +92,17 @@ struct Course {
     stopped: Option<crate::calcom::Error>,
     /// The operator asked for an end.
     cut: bool,
+    /// Why there may be users of whom nothing is known, where everyone is watched.
+    undiscovered: Option<Undiscovered>,
+}
+
+/// What keeps a pass from finding everyone.
+#[derive(Debug)]
+enum Undiscovered {
+    /// The client has more users than Cal.com lists.
+    Ceiling,
+    /// The list cannot be had.
+    Refused(crate::calcom::Error),
 }
 
 impl<S: Source> Pass<'_, S> {
@@ -90,13 +114,22 @@ impl<S: Source> Pass<'_, S> {
         self.source.begin_pass();
         let requests_before = self.source.requests();
         // Boxed, as what follows is large, and callers may have small stacks.
-        let mut report = match Box::pin(self.begin(cancel)).await {
-            Ok(run) => Box::pin(self.run_begun(&run, requests_before, cancel)).await,
+        let mut report = match Box::pin(self.begin_watching(cancel)).await {
+            Ok((run, watched)) => Box::pin(self.run_begun(&run, &watched, requests_before, cancel)).await,
             Err(report) => report,
         };
         report.duration_s = started.elapsed().as_secs_f64();
         report.log(self.lines);
         report
+    }
+
+    async fn begin_watching(&self, cancel: &CancellationToken) -> Result<(Run, Watched), Report> {
+        let watched = match Watched::of(self.client, self.store).await {
+            Ok(watched) => watched,
+            Err(error) => return Err(self.never_begun(error).await),
+        };
+        let run = self.begin(&watched, cancel).await?;
+        Ok((run, watched))
     }
 
     /// The report of a pass that cannot begin because the database is not ready for it.
@@ -107,50 +140,23 @@ impl<S: Source> Pass<'_, S> {
         report
     }
 
-    async fn run_begun(&self, run: &Run, requests_before: u64, cancel: &CancellationToken) -> Report {
+    async fn run_begun(
+        &self,
+        run: &Run,
+        watched: &Watched,
+        requests_before: u64,
+        cancel: &CancellationToken,
+    ) -> Report {
         // Ends the fetching when the operator says so, and when another pass has begun.
         let cancel = cancel.child_token();
+        let frontier = Frontier::starting_after(run.resumed.as_ref().and_then(|resumed| resumed.done_to));
         let mut hand = Hand::Writing(run);
         let work = Box::pin(async {
-            let (course, written) = self.observe(&mut hand, &cancel).await;
+            let (course, written) = self.observe(&mut hand, watched, &frontier, &cancel).await;
             let requests = self.source.requests() - requests_before;
-            self.finish(run, course, written.err(), requests).await
+            self.finish(run, watched, course, written.err(), requests, &frontier)
+                .await
         });
-        self.while_alive(run, &cancel, work).await
-    }
-
-    /// Fetching and writing overlap: one half of the channel each.
-    async fn observe(
-        &self,
-        hand: &mut Hand<'_, '_>,
-        cancel: &CancellationToken,
-    ) -> (Course, Result<(), crate::store::Error>) {
-        let before = match hand {
-            Hand::Looking(looking) if !looking.tables => Ok(Beforehand::without_tables(self)),
-            _ => Beforehand::of(self).await,
-        };
-        let before = match before {
-            Ok(before) => before,
-            Err(error) => return (Course::default(), Err(error)),
-        };
-        let room = Room::new();
-        let (sender, receiver) = room.queue();
-        let observed = AtomicU64::new(0);
-        let told = |count: u64| {
-            let observed = observed.fetch_add(count, Ordering::Relaxed) + count;
-            if let Some(progress) = self.progress {
-                progress(observed);
-            }
-        };
-        // The writer's failure ends the fetching: it drops its half of the channel.
-        let (mut course, (tally, written)) = tokio::join!(
-            fetch::fetch(self.source, &before.users, self.concurrency, cancel, sender, told),
-            apply::take_batches(self, hand, receiver, before.announced),
-        );
-        course.present = tally.present;
-        course.observed = tally.observed;
-        course.rejected = tally.rejected;
-        course.missing = tally.missing;
-        (course, written)
+        self.while_alive(run, Some(&frontier), &cancel, work).await
     }
 }

@@ -151,6 +151,8 @@ pub struct Mirror {
 pub struct Request<'a> {
     pub trigger: Trigger,
     pub accept_source: bool,
+    /// A pass that was cut since the last tick is gone on from.
+    pub resumes: bool,
     pub progress: Option<&'a (dyn Fn(u64) + Sync)>,
     pub lines: Lines,
 }
@@ -161,6 +163,7 @@ impl Request<'_> {
         Self {
             trigger,
             accept_source: false,
+            resumes: true,
             progress: None,
             lines: Lines::All,
         }
@@ -253,6 +256,10 @@ impl Mirror {
             process: self.process,
             beat: Pass::<ApiClient>::BEAT,
             accept_source: request.accept_source,
+            resume_since: request
+                .resumes
+                .then(|| watched.cron.last_until(SystemClock.now()))
+                .flatten(),
             fresh_for: watched.fresh_for(),
             progress: request.progress,
         }

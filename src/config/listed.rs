@@ -16,6 +16,14 @@ impl Listed {
         Self(Arc::new(users))
     }
 
+    /// These and others.
+    #[must_use]
+    pub fn with(&self, users: Vec<UserId>) -> Self {
+        let mut all = users;
+        all.extend_from_slice(self);
+        Self::of(all)
+    }
+
     /// Whether this user is listed.
     pub fn contains(&self, user: UserId) -> bool {
         self.0.binary_search(&user).is_ok()

@@ -105,6 +105,25 @@ impl Cron {
         best
     }
 
+    /// The newest time of the schedule that is not after this one; none if there was none for years.
+    pub fn last_until(&self, instant: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        const FARTHEST: TimeDelta = TimeDelta::days(3000);
+        let mut back = TimeDelta::minutes(1);
+        while back < FARTHEST {
+            let mut last = None;
+            let mut time = instant - back;
+            while let Some(next) = self.next_after(time).filter(|next| *next <= instant) {
+                last = Some(next);
+                time = next;
+            }
+            if last.is_some() {
+                return last;
+            }
+            back = back * 2;
+        }
+        None
+    }
+
     /// The zone on whose wall clock it ticks.
     pub fn zone(&self) -> Tz {
         self.zone

@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::{Error, Run, Store, held, tx::Tx};
-use crate::{crash_point::crash_point, model::ClientId};
+use super::{Error, Resumed, Run, Store, held, resumed, tx::Tx};
+use crate::{
+    crash_point::crash_point,
+    model::{ClientId, UserId},
+};
 
 /// What a pass says of itself when it begins.
 #[derive(Clone, Debug)]
@@ -25,6 +28,8 @@ pub struct BeginRun<'a> {
     pub silence: Duration,
     /// A hash of the ids that are to be looked at: a pass over another list is no substitute for this one.
     pub watched: i64,
+    /// A pass that was cut and showed its last sign of life after this is gone on from; none: begin from the start.
+    pub resume_since: Option<DateTime<Utc>>,
 }
 
 /// What asked for a pass.
@@ -96,24 +101,30 @@ impl Store {
         )
         .execute(&mut tx)
         .await?;
-        if let Some(newest) = newest_run(&mut tx, begin).await? {
+        let newest = newest_run(&mut tx, begin).await?;
+        if let Some(newest) = &newest {
             if newest.open && newest.token == Some(begin.token) {
                 tx.rollback().await?;
                 return Ok(Begun::Run(Run {
                     id: newest.id,
                     client_id: begin.client_id.clone(),
                     epoch: newest.epoch,
+                    resumed: newest.resumed,
                     token: begin.token,
                 }));
             }
             if let Some(tick) = begin.trigger.tick()
-                && let Some(other) = in_the_way(&mut tx, begin, &newest, tick).await?
+                && let Some(other) = in_the_way(&mut tx, begin, newest, tick).await?
             {
                 tx.rollback().await?;
                 return Ok(other);
             }
         }
-        let run = take_epoch(&mut tx, begin).await?;
+        let resumed = match &newest {
+            Some(newest) => resumed::find(&mut tx, begin, newest.id).await?,
+            None => None,
+        };
+        let run = take_epoch(&mut tx, begin, resumed).await?;
         crash_point!("begin::inside");
         if begin.accept_source {
             // What another source said of a user proves nothing here.
@@ -143,10 +154,10 @@ impl Store {
             r#"
             insert into sync_runs (
                 run_id, client_id, client_name, epoch, tick, trigger, process, token, approves, watched,
-                started_at, heartbeat_at
+                started_at, heartbeat_at, began_at, resumes, done_to
             )
             overriding system value
-            values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, now(), now())
+            values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, now(), now(), coalesce($11, now()), $12, $13)
             "#,
             run.id,
             begin.client_id.as_str(),
@@ -158,6 +169,9 @@ impl Store {
             begin.token,
             approves,
             begin.watched,
+            resumed.map(|resumed| resumed.began_at),
+            resumed.map(|resumed| resumed.run),
+            resumed.and_then(|resumed| resumed.done_to).map(|user| user.0),
         )
         .execute(&mut tx)
         .await?;
@@ -176,6 +190,7 @@ struct Newest {
     token: Option<i64>,
     watched: Option<i64>,
     open: bool,
+    resumed: Option<Resumed>,
     /// None once it has been silent for too long.
     alive_at: Option<DateTime<Utc>>,
 }
@@ -228,7 +243,7 @@ async fn newest_run(tx: &mut Tx, begin: &BeginRun<'_>) -> Result<Option<Newest>,
     let newest = sqlx::query!(
         r#"
         select
-            process, token, watched, outcome is null as "open!",
+            process, token, watched, outcome is null as "open!", resumes, began_at, done_to,
             -- One of the future was written before a failover to a clock that is behind.
             case when heartbeat_at between now() - make_interval(secs => $2) and now() + make_interval(secs => $2)
                 then heartbeat_at
@@ -248,11 +263,19 @@ async fn newest_run(tx: &mut Tx, begin: &BeginRun<'_>) -> Result<Option<Newest>,
         token: newest.token,
         watched: newest.watched,
         open: newest.open,
+        resumed: newest
+            .resumes
+            .zip(newest.began_at)
+            .map(|(run, began_at)| Resumed {
+                run,
+                began_at,
+                done_to: newest.done_to.map(UserId),
+            }),
         alive_at: newest.alive_at,
     }))
 }
 
-async fn take_epoch(tx: &mut Tx, begin: &BeginRun<'_>) -> Result<Run, Error> {
+async fn take_epoch(tx: &mut Tx, begin: &BeginRun<'_>, resumed: Option<Resumed>) -> Result<Run, Error> {
     let id =
         sqlx::query_scalar!(r#"select nextval(pg_get_serial_sequence('sync_runs', 'run_id')) as "run_id!""#)
             .fetch_one(&mut *tx)
@@ -292,6 +315,7 @@ async fn take_epoch(tx: &mut Tx, begin: &BeginRun<'_>) -> Result<Run, Error> {
         id,
         client_id: begin.client_id.clone(),
         epoch: state.epoch,
+        resumed,
         token: begin.token,
     })
 }

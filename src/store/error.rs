@@ -47,6 +47,9 @@ pub enum Error {
         "the database was migrated by a newer calmirror: it has migration {0}, which this one does not know"
     )]
     Newer(i64),
+    /// The operator's own query is at fault.
+    #[error("users_sql fails: {0}")]
+    Query(String),
     /// Nothing of ours helps: rights, settings, a wrong address.
     #[error("the database refused: {0}")]
     Refused(String),
@@ -63,6 +66,7 @@ impl Error {
             | Self::NotMigrated { .. }
             | Self::Missing(_)
             | Self::Newer(_)
+            | Self::Query(_)
             | Self::Refused(_) => false,
         }
     }
@@ -93,6 +97,7 @@ impl Error {
             Self::SourceChanged { .. } => Some(
                 "if the move is meant, run `calmirror sync --accept-source` once; otherwise correct calcom.base_url",
             ),
+            Self::Query(_) => Some("correct the client's users_sql; psql shows what it gives"),
             Self::Conflict | Self::Fenced { .. } | Self::Refused(_) => None,
         }
     }

@@ -1,7 +1,7 @@
 //! The right of a pass to write.
 
-use super::{Error, Store, tx::Tx};
-use crate::model::ClientId;
+use super::{Error, Resumed, Store, tx::Tx};
+use crate::model::{ClientId, UserId};
 
 /// A pass under way: the right to write, until a later pass of the same client begins.
 #[derive(Clone, Debug)]
@@ -9,6 +9,8 @@ pub struct Run {
     pub id: i64,
     pub client_id: ClientId,
     pub epoch: i64,
+    /// What the pass goes on from, if it does.
+    pub resumed: Option<Resumed>,
     /// After a failover that lost the newest commits, another pass may have the same number and epoch.
     pub(super) token: i64,
 }
@@ -50,17 +52,18 @@ impl Run {
 }
 
 impl Store {
-    /// Shows that a pass is alive.
+    /// Shows that a pass is alive, and how far it has come.
     ///
     /// # Errors
     ///
     /// [`Error::Fenced`] when a later pass has begun.
-    pub async fn heartbeat(&self, run: &Run) -> Result<(), Error> {
+    pub async fn heartbeat(&self, run: &Run, done_to: Option<UserId>) -> Result<(), Error> {
         let mut tx = self.begin().await?;
         run.look_at_fence(&mut tx).await?;
         sqlx::query!(
-            "update sync_runs set heartbeat_at = now() where run_id = $1 and outcome is null",
-            run.id
+            "update sync_runs set heartbeat_at = now(), done_to = $2 where run_id = $1 and outcome is null",
+            run.id,
+            done_to.map(|user| user.0),
         )
         .execute(&mut tx)
         .await?;

@@ -151,55 +151,52 @@ impl Store {
         Ok(candidates.collect())
     }
 
-    /// How many of these users the mirror holds as live users of the client.
+    /// How many of these users, or of everyone, the mirror holds as live users of the client.
     ///
     /// # Errors
     ///
     /// What Postgres says.
-    pub async fn live_users(&self, client: &ClientId, users: &[UserId]) -> Result<u64, Error> {
-        let users: Vec<i64> = users.iter().map(|id| id.0).collect();
+    pub async fn live_users(&self, client: &ClientId, users: Option<&[UserId]>) -> Result<u64, Error> {
         let mut tx = self.begin().await?;
-        let live = sqlx::query_scalar!(
-            r#"
-            select count(*) as "count!" from (
-                select id from managed_users where client_id = $1 and removed_at is null
-                intersect
-                select unnest($2::bigint[])
-            ) as watched
-            "#,
-            client.as_str(),
-            &users,
-        )
-        .fetch_one(&mut tx)
-        .await?;
+        let mut live = 0;
+        for page in pages(users) {
+            live += sqlx::query_scalar!(
+                r#"
+                select count(*) as "count!" from managed_users
+                where client_id = $1 and removed_at is null and ($2::bigint[] is null or id = any($2))
+                "#,
+                client.as_str(),
+                page.as_deref(),
+            )
+            .fetch_one(&mut tx)
+            .await?;
+        }
         tx.rollback().await?;
         Ok(u64::try_from(live).unwrap_or_default())
     }
 
-    /// Those of these users that the mirror holds as live, and of whom Cal.com says that they are gone: in whatever pass, proven or
-    /// not. A sighting takes a user out of them.
+    /// Those of these users, or of everyone, that the mirror holds as live, and of whom Cal.com says that they are gone: in whatever
+    /// pass, proven or not. A sighting takes a user out of them. Ascending.
     ///
     /// # Errors
     ///
     /// What Postgres says.
-    pub async fn said_gone(&self, client: &ClientId, users: &[UserId]) -> Result<Vec<UserId>, Error> {
-        let ids: Vec<i64> = users.iter().map(|user| user.0).collect();
+    pub async fn said_gone(&self, client: &ClientId, users: Option<&[UserId]>) -> Result<Vec<UserId>, Error> {
         let mut tx = self.begin().await?;
         let gone = sqlx::query_scalar!(
             r#"
             select u.id as "id!" from missing_users as m
             join managed_users as u on u.id = m.user_id
             where m.client_id = $1 and u.client_id = $1 and u.removed_at is null
-            intersect
-            select unnest($2::bigint[])
+            order by u.id
             "#,
             client.as_str(),
-            &ids,
         )
         .fetch_all(&mut tx)
         .await?;
         tx.rollback().await?;
-        Ok(gone.into_iter().map(UserId).collect())
+        let is_watched = |user: &UserId| users.is_none_or(|users| users.binary_search(user).is_ok());
+        Ok(gone.into_iter().map(UserId).filter(is_watched).collect())
     }
 
     /// Whether the mirror holds users of the client, all of them removed.
@@ -207,7 +204,7 @@ impl Store {
     /// # Errors
     ///
     /// What Postgres says.
-    pub async fn has_only_removed(&self, client: &ClientId, users: &[UserId]) -> Result<bool, Error> {
+    pub async fn has_only_removed(&self, client: &ClientId, users: Option<&[UserId]>) -> Result<bool, Error> {
         if self.live_users(client, users).await? > 0 {
             return Ok(false);
         }
@@ -222,8 +219,8 @@ impl Store {
         Ok(removed)
     }
 
-    /// Those of these users that the mirror holds as live users of the client, at most so many. Those of whom there is nothing bad
-    /// on record.
+    /// Those of these users, or of everyone, that the mirror holds as live users of the client, but for the given ones; at most so
+    /// many. Those of whom there is nothing bad on record. Lists are ascending.
     ///
     /// # Errors
     ///
@@ -231,31 +228,40 @@ impl Store {
     pub async fn live_among(
         &self,
         client: &ClientId,
-        users: &[UserId],
+        users: Option<&[UserId]>,
+        but: &[UserId],
         at_most: usize,
     ) -> Result<Vec<UserId>, Error> {
-        let ids: Vec<i64> = users.iter().map(|user| user.0).collect();
+        let but: Vec<i64> = but.iter().map(|user| user.0).collect();
         let mut tx = self.begin().await?;
-        let live = sqlx::query_scalar!(
-            r#"
-            select id as "id!" from (
-                select id from managed_users where client_id = $1 and removed_at is null
-                intersect
-                select unnest($2::bigint[])
-                except
-                (select user_id from missing_users where client_id = $1
-                 union all select user_id from rejects where client_id = $1)
-            ) as fit
-            limit $3
-            "#,
-            client.as_str(),
-            &ids,
-            i64::try_from(at_most).unwrap_or(i64::MAX),
-        )
-        .fetch_all(&mut tx)
-        .await?;
+        let mut found = Vec::new();
+        for page in pages(users) {
+            let live = sqlx::query_scalar!(
+                r#"
+                select id as "id!" from (
+                    select id from managed_users
+                    where client_id = $1 and removed_at is null and ($2::bigint[] is null or id = any($2))
+                    except
+                    (select user_id from missing_users where client_id = $1
+                     union all select user_id from rejects where client_id = $1
+                     union all select unnest($3::bigint[]))
+                ) as fit
+                limit $4
+                "#,
+                client.as_str(),
+                page.as_deref(),
+                &but,
+                i64::try_from(at_most - found.len()).unwrap_or(i64::MAX),
+            )
+            .fetch_all(&mut tx)
+            .await?;
+            found.extend(live.into_iter().map(UserId));
+            if found.len() >= at_most {
+                break;
+            }
+        }
         tx.rollback().await?;
-        Ok(live.into_iter().map(UserId).collect())
+        Ok(found)
     }
 
     /// Marks the users of a set's removals removed, all of them or none, under the fence.
@@ -332,4 +338,14 @@ impl Store {
         crash_point!("removals::after_commit");
         Ok(())
     }
+}
+
+/// Ids as the database takes them, so many at a time; once nothing, which stands for everyone.
+fn pages(users: Option<&[UserId]>) -> impl Iterator<Item = Option<Vec<i64>>> {
+    const PAGE: usize = 20_000;
+    let everyone = users.is_none().then_some(None);
+    let of_list = users.unwrap_or_default().chunks(PAGE);
+    everyone
+        .into_iter()
+        .chain(of_list.map(|page| Some(page.iter().map(|user| user.0).collect())))
 }

@@ -86,6 +86,7 @@ impl Store {
             token: fastrand::i64(..),
             silence: Duration::ZERO,
             watched: 0,
+            resume_since: None,
         };
         match self.begin_run(&begin).await? {
             Begun::Run(run) => Ok(RepairRun {

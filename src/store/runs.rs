@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Error, Run, Store, Trigger, held};
 use crate::{
     crash_point::crash_point,
-    model::{ClientId, RunOutcome},
+    model::{ClientId, RunOutcome, UserId},
 };
 
 /// What a pass did. The four kinds of change are counted by the database, batch by batch.
@@ -38,6 +38,12 @@ pub struct Finish<'a> {
     pub missing: u64,
     pub unanswered: u64,
     pub requests: u64,
+    /// Unchanged users whose records came in other bytes than before.
+    pub respelled: u64,
+    /// Fingerprints were written for users that had not changed.
+    pub renewed: bool,
+    /// How far the pass came, if it was cut and can be gone on from.
+    pub done_to: Option<UserId>,
     /// Why the pass was not complete; none if it was, and then its changes tell `Applied` from `NoChange`.
     pub shortfall: Option<RunOutcome>,
     pub error: Option<&'a str>,
@@ -108,7 +114,7 @@ impl Store {
             r#"
             update sync_runs set
                 outcome = $2, finished_at = now(), observed = $3, unchanged = $4, rejected = $5, missing = $6,
-                unanswered = $7, requests = $8, error = $9
+                unanswered = $7, requests = $8, error = $9, respelled = $10, done_to = $11
             where run_id = $1
             "#,
             run.id,
@@ -120,9 +126,19 @@ impl Store {
             stored(counts.unanswered),
             stored(counts.requests),
             finish.error,
+            stored(finish.respelled),
+            finish.done_to.map(|user| user.0),
         )
         .execute(&mut tx)
         .await?;
+        if finish.renewed {
+            sqlx::query!(
+                "update sync_state set fingerprints_renewed_at = now() where client_id = $1",
+                run.client_id.as_str(),
+            )
+            .execute(&mut tx)
+            .await?;
+        }
         crash_point!("finish::inside");
         if let Some(fresh_for) = finish.fresh_for.filter(|_| outcome.is_complete()) {
             // It found no removals, or made them.
@@ -131,9 +147,10 @@ impl Store {
                 r#"
                 update sync_state as s set
                     last_complete_run_id = r.run_id,
-                    last_complete_started_at = r.started_at,
+                    last_complete_started_at = coalesce(r.began_at, r.started_at),
                     last_complete_at = r.finished_at,
-                    fresh_until = r.finished_at + (r.finished_at - r.started_at) + make_interval(secs => $2)
+                    fresh_until = r.finished_at + (r.finished_at - coalesce(r.began_at, r.started_at))
+                        + make_interval(secs => $2)
                 from sync_runs as r
                 where r.run_id = $1 and s.client_id = r.client_id
                 "#,

@@ -6,9 +6,12 @@ use tokio::time::Instant;
 
 use super::{
     BATCH, Pass,
+    beforehand::Beforehand,
+    frontier::Frontier,
     plan::Looking,
-    queue::{MAX_BATCH_BYTES, Receiver},
+    queue::{MAX_BATCH_BYTES, Receiver, Sighting},
     report,
+    spelled::Spelled,
 };
 use crate::{
     calcom::Source,
@@ -44,6 +47,10 @@ pub(super) struct Tally {
     pub(super) present: u64,
     pub(super) rejected: u64,
     pub(super) missing: u64,
+    /// Unchanged, in other bytes than those of the fingerprint.
+    pub(super) respelled: u64,
+    /// Fingerprints of such users were written.
+    pub(super) renewed: bool,
 }
 
 /// Longer than the server's own limits on locks and statements of a call: it is heard out if it speaks at all.
@@ -117,34 +124,40 @@ pub(crate) async fn bounded<T>(call: impl Future<Output = Result<T, Error>>) -> 
 pub(super) async fn take_batches<S: Source>(
     pass: &Pass<'_, S>,
     hand: &mut Hand<'_, '_>,
-    mut observations: Receiver<'_>,
-    mut announced: AnnouncedFields,
+    mut sightings: Receiver<'_>,
+    frontier: &Frontier,
+    before: &Beforehand,
 ) -> (Tally, Result<(), Error>) {
     let mut tally = Tally::default();
+    let mut announced = before.announced.clone();
     let mut batch = Vec::with_capacity(BATCH);
-    while fill(&mut batch, &mut observations).await {
-        if let Err(error) = take_batch(pass, hand, &mut tally, &mut announced, &batch).await {
+    while fill(&mut batch, &mut sightings).await {
+        let taken = take_batch(pass, hand, &mut tally, &mut announced, before.renews, &batch).await;
+        if let Err(error) = taken {
             return (tally, Err(error));
         }
-        observations.release(&batch);
+        for unit in batch.iter().filter_map(|sighting| sighting.unit) {
+            frontier.done(unit, 1);
+        }
+        sightings.release(&batch);
         batch.clear();
     }
     (tally, Ok(()))
 }
 
 /// Waits for a full batch, the end of the channel, or the batch's time. False when there is nothing any more.
-async fn fill(batch: &mut Vec<Observation>, observations: &mut Receiver<'_>) -> bool {
-    let Some(first) = observations.recv().await else {
+async fn fill(batch: &mut Vec<Sighting>, sightings: &mut Receiver<'_>) -> bool {
+    let Some(first) = sightings.recv().await else {
         return false;
     };
-    let mut weight = first.weight();
+    let mut weight = first.observation.weight();
     batch.push(first);
     let more = async {
         while batch.len() < BATCH && weight < MAX_BATCH_BYTES {
-            let Some(next) = observations.recv().await else {
+            let Some(next) = sightings.recv().await else {
                 break;
             };
-            weight += next.weight();
+            weight += next.observation.weight();
             batch.push(next);
         }
     };
@@ -158,9 +171,19 @@ async fn take_batch<S: Source>(
     hand: &mut Hand<'_, '_>,
     tally: &mut Tally,
     announced: &mut AnnouncedFields,
-    batch: &[Observation],
+    renews: bool,
+    batch: &[Sighting],
 ) -> Result<(), Error> {
-    let ids: Vec<UserId> = batch.iter().map(Observation::user_id).collect();
+    let observed: Vec<Observation> = batch
+        .iter()
+        .map(|sighting| sighting.observation.clone())
+        .collect();
+    let ids: Vec<UserId> = observed.iter().map(Observation::user_id).collect();
+    let spelled = Spelled {
+        client: &pass.client.id,
+        batch,
+        renews,
+    };
     let mut retries = Retries::default();
     let mut attempted: Option<ChangeSet> = None;
     let mut set_back = false;
@@ -176,8 +199,9 @@ async fn take_batch<S: Source>(
                 continue;
             }
         };
-        let mut set = compare::diff(&pass.client.id, batch.to_vec(), &known);
-        set.bookkeeping.new_fields = announced.new_in(batch);
+        let mut set = compare::diff(&pass.client.id, observed.clone(), &known);
+        set.bookkeeping.new_fields = announced.new_in(&observed);
+        set.bookkeeping.fingerprints = spelled.of(&set, &known);
         if let Some(attempted) = &attempted {
             log_what_was_written(pass, attempted, &set);
         }
@@ -208,13 +232,16 @@ async fn take_batch<S: Source>(
         Hand::Looking(looking) => looking.see(&set),
     }
     announced.announce(&set.bookkeeping.new_fields);
-    tally.observed += (batch.len() - set.forgotten) as u64;
+    tally.observed += (observed.len() - set.forgotten) as u64;
     tally.missing += set.missing as u64;
     tally.rejected += set.rejected as u64;
-    tally.present += batch
+    tally.present += observed
         .iter()
         .filter(|seen| matches!(seen, Observation::Present(_)))
         .count() as u64;
+    let respelled = spelled.respelled(&set);
+    tally.respelled += respelled;
+    tally.renewed |= renews && respelled > 0;
     Ok(())
 }
 

@@ -1,12 +1,10 @@
 //! Letting a held set of removals through, if the world still agrees.
 
-use std::collections::HashSet;
-
 use futures_util::{StreamExt, stream};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Pass, Report,
+    Pass, Report, Watched,
     apply::{Retries, bounded, with_retries},
     finish::Shortfall,
     report::Failure,
@@ -53,21 +51,25 @@ impl<S: Source> Pass<'_, S> {
         let started = tokio::time::Instant::now();
         let requests_before = self.source.requests();
         let mut inquiry = Inquiry::default();
+        let watched = match Watched::of(self.client, self.store).await {
+            Ok(watched) => watched,
+            Err(error) => return self.never_begun(error).await,
+        };
         // The fence is taken only when there is something to write: a pass under way is not ended for a refusal.
         let asked = tokio::select! {
             biased;
             () = cancel.cancelled() => Err(Refusal::Interrupted),
-            asked = Box::pin(self.ask(set_hash, &mut inquiry)) => asked,
+            asked = Box::pin(self.ask(set_hash, &watched, &mut inquiry)) => asked,
         };
         let requests = || self.source.requests() - requests_before;
         let mut report = match asked {
-            Ok(()) => match Box::pin(self.begin(cancel)).await {
+            Ok(()) => match Box::pin(self.begin(&watched, cancel)).await {
                 Ok(run) => {
                     let work = Box::pin(async {
                         inquiry.refusal = self.let_through(&run, set_hash).await.err();
                         self.conclude_approval(&run, inquiry, requests()).await
                     });
-                    self.while_alive(&run, &cancel.child_token(), work).await
+                    self.while_alive(&run, None, &cancel.child_token(), work).await
                 }
                 Err(report) => report,
             },
@@ -79,7 +81,7 @@ impl<S: Source> Pass<'_, S> {
     }
 
     /// Whether the world agrees with the set.
-    async fn ask(&self, set_hash: &str, inquiry: &mut Inquiry) -> Result<(), Refusal> {
+    async fn ask(&self, set_hash: &str, watched: &Watched, inquiry: &mut Inquiry) -> Result<(), Refusal> {
         // Nobody is asked at another address than the one that the mirror is of.
         match with_retries(|| self.store.source_of(&self.client.id)).await {
             Ok(Some(recorded)) if recorded != self.base_url => {
@@ -93,15 +95,14 @@ impl<S: Source> Pass<'_, S> {
             Err(error) => return Err(Refusal::Store(error)),
         }
         let set = self.held(set_hash).await?;
-        let is_watched: HashSet<UserId> = self.client.watch.listed.iter().copied().collect();
         if let Some(removal) = set
             .removals
             .iter()
-            .find(|removal| !is_watched.contains(&removal.user_id))
+            .find(|removal| !watched.contains(removal.user_id))
         {
             return Err(Refusal::Unwatched(removal.user_id));
         }
-        self.ask_for_control(&set.removals, inquiry).await?;
+        self.ask_for_control(&set.removals, watched, inquiry).await?;
         let asked = self.ask_for_each(&set.removals, inquiry).await;
         if let Err(Refusal::Present(user)) = &asked {
             with_retries(|| self.store.record_sighting(&self.client.id, *user))
@@ -179,21 +180,15 @@ impl<S: Source> Pass<'_, S> {
     }
 
     /// One of the client's other users answers, or there is no other one.
-    async fn ask_for_control(&self, removals: &[Removal], inquiry: &mut Inquiry) -> Result<(), Refusal> {
-        let is_held = |user: &UserId| {
-            removals
-                .binary_search_by_key(user, |removal| removal.user_id)
-                .is_ok()
-        };
-        let others: Vec<UserId> = self
-            .client
-            .watch
-            .listed
-            .iter()
-            .copied()
-            .filter(|user| !is_held(user))
-            .collect();
-        let known = with_retries(|| self.store.live_among(&self.client.id, &others, CONTROLS))
+    async fn ask_for_control(
+        &self,
+        removals: &[Removal],
+        watched: &Watched,
+        inquiry: &mut Inquiry,
+    ) -> Result<(), Refusal> {
+        let held: Vec<UserId> = removals.iter().map(|removal| removal.user_id).collect();
+        let (client, watched) = (&self.client.id, watched.only());
+        let known = with_retries(|| self.store.live_among(client, watched, &held, CONTROLS))
             .await
             .map_err(Refusal::Store)?;
         for user in &known {
@@ -209,10 +204,10 @@ impl<S: Source> Pass<'_, S> {
             }
         }
         if known.is_empty()
-            && with_retries(|| self.store.live_users(&self.client.id, &others))
+            && with_retries(|| self.store.live_users(client, watched))
                 .await
                 .map_err(Refusal::Store)?
-                == 0
+                <= held.len() as u64
         {
             // The set is everyone. Who approves it says that this is so.
             Ok(())
@@ -251,6 +246,9 @@ impl<S: Source> Pass<'_, S> {
             missing: inquiry.missing,
             unanswered: 0,
             requests,
+            respelled: 0,
+            renewed: false,
+            done_to: None,
             shortfall: shortfall.as_ref().map(|shortfall| shortfall.outcome),
             error: shortfall.as_ref().map(|shortfall| shortfall.error.as_str()),
             fresh_for: None,

@@ -1,37 +1,65 @@
 //! What a pass has to know before it asks for anybody.
 
-use std::borrow::Cow;
+use std::collections::HashSet;
 
-use super::{Pass, apply::with_retries};
-use crate::{compare::AnnouncedFields, model::UserId, store::Error};
+use super::{Pass, Watched, apply::with_retries, targets::GoingOn};
+use crate::{
+    calcom::Source,
+    compare::AnnouncedFields,
+    config::FetchPlan,
+    model::UserId,
+    store::{Error, Run},
+};
 
-/// Read once, at the start of a pass. Bounded by the configuration's list of users, and by what is ever announced.
+/// Read once, at the start of a pass. Bounded by what is ever forgotten and announced.
 #[derive(Debug)]
-pub(super) struct Beforehand<'a> {
-    /// The users to ask for: those of the configuration but for the forgotten ones.
-    pub(super) users: Cow<'a, [UserId]>,
+pub(super) struct Beforehand {
+    /// Whom nobody asks for.
+    pub(super) forgotten: HashSet<UserId>,
     pub(super) announced: AnnouncedFields,
+    pub(super) plan: FetchPlan,
+    pub(super) going_on: GoingOn,
+    /// Of the client, in the mirror.
+    pub(super) live_users: u64,
+    /// Fingerprints of unchanged users are written anew, since most records come in other bytes by now.
+    pub(super) renews: bool,
 }
 
-impl<'a> Beforehand<'a> {
-    /// A database without tables knows nothing.
-    pub(super) fn without_tables<S>(pass: &Pass<'a, S>) -> Self {
-        Self {
-            users: Cow::Borrowed(&pass.client.watch.listed),
+impl Beforehand {
+    pub(super) async fn of<S: Source>(
+        pass: &Pass<'_, S>,
+        run: Option<&Run>,
+        watched: &Watched,
+        tables: bool,
+    ) -> Result<Self, Error> {
+        let (store, client) = (pass.store, &pass.client.id);
+        let mut before = Self {
+            forgotten: HashSet::new(),
             announced: AnnouncedFields::default(),
-        }
-    }
-
-    pub(super) async fn of<S>(pass: &Pass<'a, S>) -> Result<Self, Error> {
-        let watched = &pass.client.watch.listed;
-        let forgotten = with_retries(|| pass.store.forgotten_among(watched)).await?;
-        let announced = with_retries(|| pass.store.announced_fields()).await?;
-        let users = if forgotten.is_empty() {
-            Cow::Borrowed(&**watched)
-        } else {
-            let asked = watched.iter().filter(|id| !forgotten.contains(id));
-            Cow::Owned(asked.copied().collect())
+            plan: pass.client.fetch,
+            going_on: GoingOn::default(),
+            live_users: 0,
+            renews: false,
         };
-        Ok(Self { users, announced })
+        if tables {
+            if watched.is_everyone() {
+                before.live_users = with_retries(|| store.live_users(client, None)).await?;
+            }
+            // A database without them knows nothing.
+            before.forgotten = with_retries(|| store.forgotten_ids()).await?;
+            before.announced = with_retries(|| store.announced_fields()).await?;
+        }
+        if let Some(run) = run {
+            before.renews = with_retries(|| store.are_most_respelled(run)).await?;
+            if let Some(resumed) = &run.resumed {
+                before.going_on = GoingOn {
+                    done_to: resumed.done_to,
+                    since: Some(resumed.began_at),
+                    troubled: with_retries(|| store.troubled(run)).await?,
+                };
+                before.going_on.troubled.retain(|user| watched.contains(*user));
+            }
+        }
+        Ok(before)
     }
 }

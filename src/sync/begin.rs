@@ -4,10 +4,10 @@ use std::{future::Future, pin::pin, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Pass, Report, apply};
+use super::{Pass, Report, Watched, apply, frontier::Frontier};
 use crate::{
     calcom::Source,
-    model::{RunOutcome, UserId},
+    model::RunOutcome,
     store::{BeginRun, Begun, Error, Run},
 };
 
@@ -22,7 +22,7 @@ impl<S: Source> Pass<'_, S> {
     ///
     /// A pass of the schedule gives way to one of another process. One that is silent may be dead, as after a crash: so this
     /// waits until it has shown a sign of life or missed too many of them.
-    pub(super) async fn begin(&self, cancel: &CancellationToken) -> Result<Run, Report> {
+    pub(super) async fn begin(&self, watched: &Watched, cancel: &CancellationToken) -> Result<Run, Report> {
         let begin = BeginRun {
             client_id: &self.client.id,
             client_name: &self.client.name,
@@ -32,7 +32,8 @@ impl<S: Source> Pass<'_, S> {
             process: self.process,
             token: fastrand::i64(..),
             silence: self.beat * MISSED_BEATS,
-            watched: watched_hash(&self.client.watch.listed),
+            watched: watched.hash(),
+            resume_since: self.resume_since,
         };
         if self.accept_source {
             self.tell_of_new_source().await;
@@ -42,7 +43,10 @@ impl<S: Source> Pass<'_, S> {
         loop {
             let begun = apply::with_retries(|| self.store.begin_run(&begin)).await;
             let (other, alive, is_alike) = match begun {
-                Ok(Begun::Run(run)) => return Ok(run),
+                Ok(Begun::Run(run)) => {
+                    self.tell_of_resuming(&run);
+                    return Ok(run);
+                }
                 Ok(Begun::Done { run }) => {
                     let why = format!("another calmirror made the pass of this tick, as run {run}");
                     // The tick has its pass, so there is nothing to put on record.
@@ -80,6 +84,18 @@ impl<S: Source> Pass<'_, S> {
         }
     }
 
+    fn tell_of_resuming(&self, run: &Run) {
+        if let Some(resumed) = run.resumed {
+            tracing::info!(
+                client.name = %self.client.name,
+                run.id = run.id,
+                run.resumes = resumed.run,
+                user.id = resumed.done_to.map(|user| user.0),
+                "an earlier pass was cut after this user; going on from there"
+            );
+        }
+    }
+
     async fn tell_of_new_source(&self) {
         if let Ok(Some(recorded)) = apply::bounded(self.store.source_of(&self.client.id)).await
             && recorded != self.base_url
@@ -114,13 +130,14 @@ impl<S: Source> Pass<'_, S> {
     pub(super) async fn while_alive<T>(
         &self,
         run: &Run,
+        frontier: Option<&Frontier>,
         overtaken: &CancellationToken,
         work: impl Future<Output = T>,
     ) -> T {
         let beats = async {
             loop {
                 tokio::time::sleep(self.beat).await;
-                match apply::bounded(self.store.heartbeat(run)).await {
+                match apply::bounded(self.store.heartbeat(run, frontier.and_then(Frontier::done_to))).await {
                     Ok(()) => {}
                     Err(Error::Fenced { .. }) => {
                         overtaken.cancel();
@@ -137,18 +154,4 @@ impl<S: Source> Pass<'_, S> {
             () = beats => work.await,
         }
     }
-}
-
-/// Of the ids in whatever order: FNV-1a, which stays the same from one version to the next.
-fn watched_hash(users: &[UserId]) -> i64 {
-    const BASIS: u64 = 0xcbf2_9ce4_8422_2325;
-    const PRIME: u64 = 0x0000_0100_0000_01b3;
-    let of_one = |user: &UserId| {
-        user.0
-            .to_le_bytes()
-            .iter()
-            .fold(BASIS, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(PRIME))
-    };
-    let sum = users.iter().map(of_one).fold(0_u64, u64::wrapping_add);
-    sum.cast_signed()
 }

@@ -1,15 +1,25 @@
-//! Asking for each user, a bounded number at a time.
+//! Asking, a bounded number of requests at a time.
 
-use futures_util::{StreamExt, stream};
+mod listing;
+
+use futures_util::{StreamExt, future::Either, stream::FuturesUnordered};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{Course, queue::Sender};
+pub(super) use listing::{End, Listing, list};
+
+use super::{
+    Course,
+    asks::{Ask, Batch, One},
+    frontier::{Frontier, UnitId},
+    queue::{Sender, Sighting},
+};
 use crate::{
-    calcom::{Disposition, Source},
-    model::UserId,
+    calcom::{Disposition, Error, Lesson, Roll, Scope, Source},
+    model::{ClientId, Fingerprint, Observation, Seen, UserId},
 };
 
-/// So many users in a row without an answer, each after its retries, mean that Cal.com is away: asking for the others
+/// So many requests in a row without an answer, each after its retries, mean that Cal.com is away: asking for the others
 /// would only take long.
 const MAX_UNAVAILABLE_IN_A_ROW: u32 = 10;
 
@@ -17,60 +27,271 @@ const MAX_UNAVAILABLE_IN_A_ROW: u32 = 10;
 /// reasons are a single user's, and users of a kind may stand together.
 const MAX_FAILURES_IN_A_ROW: u32 = 100;
 
-/// Sends an observation for each user that Cal.com says something about. Ends early when the client as a whole is refused,
-/// when Cal.com is away, when `cancel` is cancelled, or when nobody takes the observations any more.
+/// So many users that no request by addresses found, and that are there under the very address, mean that the server does not find
+/// users by address: unless more were found so.
+const MAX_OVERLOOKED: u64 = 20;
+
+/// What a pass does with what it sees.
+pub(super) struct Delivery<'a> {
+    pub(super) observations: Sender<'a>,
+    pub(super) frontier: &'a Frontier,
+    /// Told of users that are dealt with.
+    pub(super) told: &'a (dyn Fn(u64) + Sync),
+}
+
+impl Delivery<'_> {
+    /// False when nobody takes observations any more.
+    async fn deliver(
+        &self,
+        seen: Seen,
+        expected: Option<Fingerprint>,
+        unit: Option<UnitId>,
+        course: &mut Course,
+    ) -> bool {
+        match seen {
+            Seen::Unchanged(_) => {
+                course.passed_over += 1;
+                if let Some(unit) = unit {
+                    self.frontier.done(unit, 1);
+                }
+            }
+            Seen::Observed {
+                observation,
+                fingerprint,
+            } => {
+                let sighting = Sighting {
+                    observation,
+                    fingerprint,
+                    expected,
+                    unit,
+                };
+                if !self.observations.send(sighting).await {
+                    return false;
+                }
+            }
+        }
+        (self.told)(1);
+        true
+    }
+}
+
+/// Asks for whatever comes through `asks`, and delivers what is seen. Ends early when the client as a whole is refused, when
+/// Cal.com is away, when `cancel` is cancelled, or when nobody takes the observations any more.
 pub(super) async fn fetch<S: Source>(
     source: &S,
-    users: &[UserId],
+    client: &ClientId,
+    mut asks: mpsc::Receiver<Ask>,
     concurrency: usize,
     cancel: &CancellationToken,
-    observations: Sender<'_>,
-    told: impl Fn(u64),
-) -> Course {
-    let mut course = Course::default();
-    let mut unavailable_in_a_row = 0;
-    let mut failures_in_a_row = 0;
-    let answers = stream::iter(users.iter().copied())
-        .map(|id| async move { (id, source.get_user(id).await) })
-        .buffer_unordered(concurrency.max(1));
-    let mut answers = std::pin::pin!(answers);
+    delivery: Delivery<'_>,
+    course: &mut Course,
+) {
+    let concurrency = concurrency.max(1);
+    let mut fetching = Fetching {
+        source,
+        client,
+        delivery,
+        course,
+        // Depth first, so that what fails is narrowed down before more is asked.
+        again: Vec::new(),
+        unavailable_in_a_row: 0,
+        failures_in_a_row: 0,
+        found: 0,
+        overlooked: 0,
+    };
+    let mut under_way = FuturesUnordered::new();
+    let mut more = true;
     loop {
-        let answer = tokio::select! {
+        while under_way.len() < concurrency
+            && let Some(ask) = fetching.again.pop()
+        {
+            under_way.push(answer(source, ask));
+        }
+        if under_way.is_empty() && !more {
+            break;
+        }
+        let has_room = under_way.len() < concurrency;
+        let next = tokio::select! {
             biased;
             () = cancel.cancelled() => {
-                course.cut = true;
+                fetching.course.cut = true;
                 break;
             }
-            answer = answers.next() => answer,
+            Some(answered) = under_way.next(), if !under_way.is_empty() => Either::Left(answered),
+            ask = asks.recv(), if has_room && more => Either::Right(ask),
         };
-        match answer {
-            None => break,
-            Some((_, Ok(observation))) => {
-                unavailable_in_a_row = 0;
-                failures_in_a_row = 0;
-                if !observations.send(observation).await {
+        match next {
+            Either::Left(answered) => {
+                if !fetching.take(answered).await {
                     break;
                 }
-                told(1);
             }
-            Some((id, Err(error))) => {
-                tracing::debug!(user.id = id.0, error = %error, "nothing was learned of a user");
-                course.unanswered += 1;
-                failures_in_a_row += 1;
-                // A refusal of one user, as opposed to trouble, is neither here nor there.
-                if error.disposition() == Disposition::Retry || error.is_unavailable() {
-                    unavailable_in_a_row += 1;
+            Either::Right(Some(ask)) => under_way.push(answer(source, ask)),
+            Either::Right(None) => more = false,
+        }
+    }
+}
+
+enum Answered {
+    One(One, Result<Seen, Error>),
+    Many(Batch, Result<Roll, Error>),
+}
+
+async fn answer<S: Source>(source: &S, ask: Ask) -> Answered {
+    match ask {
+        Ask::One(one) => {
+            let answer = source.get(&one.target).await;
+            Answered::One(one, answer)
+        }
+        Ask::Many(batch) => {
+            let answer = source.by_addresses(&batch.targets).await;
+            Answered::Many(batch, answer)
+        }
+    }
+}
+
+struct Fetching<'a, S> {
+    source: &'a S,
+    client: &'a ClientId,
+    delivery: Delivery<'a>,
+    course: &'a mut Course,
+    /// To be asked before anything else.
+    again: Vec<Ask>,
+    unavailable_in_a_row: u32,
+    failures_in_a_row: u32,
+    /// Users that requests by addresses found.
+    found: u64,
+    /// Users that none found although they are there.
+    overlooked: u64,
+}
+
+impl<S: Source> Fetching<'_, S> {
+    /// False when there is no point in going on.
+    async fn take(&mut self, answered: Answered) -> bool {
+        match answered {
+            Answered::One(one, Ok(seen)) => {
+                self.is_answered();
+                if one.missed && is_where_it_was(&one, &seen) {
+                    self.overlooked += 1;
+                    if self.overlooked > MAX_OVERLOOKED && self.overlooked > self.found {
+                        self.source.learn(Lesson::NotByAddresses);
+                    }
                 }
-                if error.disposition() == Disposition::StopClient
-                    || unavailable_in_a_row >= MAX_UNAVAILABLE_IN_A_ROW
-                    || failures_in_a_row >= MAX_FAILURES_IN_A_ROW
-                {
-                    course.stopped = Some(error);
-                    break;
+                self.delivery
+                    .deliver(seen, one.target.fingerprint, one.unit, self.course)
+                    .await
+            }
+            Answered::One(one, Err(error)) => self.fail(one.target.id, 1, error),
+            Answered::Many(batch, Ok(roll)) => self.take_roll(batch, roll).await,
+            Answered::Many(batch, Err(error)) => self.take_failure(batch, error),
+        }
+    }
+
+    fn is_answered(&mut self) {
+        self.unavailable_in_a_row = 0;
+        self.failures_in_a_row = 0;
+    }
+
+    async fn take_roll(&mut self, batch: Batch, roll: Roll) -> bool {
+        self.is_answered();
+        let mut is_seen = vec![false; batch.len()];
+        let seen_any = !roll.seen.is_empty();
+        for seen in roll.seen {
+            // Whoever was not asked for is somebody else's business.
+            let Some(place) = batch.place_of(seen.user_id()).filter(|place| !is_seen[*place]) else {
+                continue;
+            };
+            is_seen[place] = true;
+            self.found += 1;
+            let (expected, unit) = (batch.targets[place].fingerprint, batch.units[place]);
+            if !self.delivery.deliver(seen, expected, unit, self.course).await {
+                return false;
+            }
+        }
+        let (asked, cut_at) = (batch.len(), batch.cut_at);
+        let missing = batch.without(&is_seen);
+        if roll.unasked > 0 {
+            self.source.learn(Lesson::NotByAddresses);
+        } else if let Some(records) = cut_at
+            && seen_any
+        {
+            // They were there all the time: the first answer had no room for them.
+            self.source.learn(Lesson::AtMostUsers(records));
+        } else if cut_at.is_none() && is_suspicious(asked, roll.records) {
+            let missing = missing.cut_at(roll.records);
+            self.again.extend(missing.cut(self.client, &self.source.reach()));
+            return true;
+        }
+        self.again.extend(missing.one_by_one(true).rev());
+        true
+    }
+
+    fn take_failure(&mut self, batch: Batch, error: Error) -> bool {
+        match error.scope() {
+            Scope::Size => {
+                if let Error::TooLong { bytes } = error {
+                    self.source.learn(Lesson::TooManyBytes(bytes));
                 }
-                course.first_unanswered.get_or_insert((id, error));
+                tracing::debug!(users = batch.len(), error = %error, "a request for many users is halved");
+                let halves = batch.halves(self.client, &self.source.reach());
+                self.again.extend(halves.into_iter().rev());
+                true
+            }
+            Scope::Route => {
+                match error {
+                    Error::LimitRefused { max } => {
+                        let most = max.unwrap_or(batch.len() / 2).min(batch.len() - 1);
+                        self.source.learn(Lesson::AtMostUsers(most));
+                    }
+                    _ => self.source.learn(Lesson::NotByAddresses),
+                }
+                tracing::debug!(users = batch.len(), error = %error, "users are asked for otherwise");
+                let asks = batch.cut(self.client, &self.source.reach());
+                self.again.extend(asks.into_iter().rev());
+                true
+            }
+            Scope::Client => {
+                let first = batch.targets.first().map_or(UserId(0), |target| target.id);
+                self.fail(first, batch.len() as u64, error)
             }
         }
     }
-    course
+
+    /// Nothing was learned of so many users.
+    fn fail(&mut self, first: UserId, users: u64, error: Error) -> bool {
+        tracing::debug!(user.id = first.0, users, error = %error, "nothing was learned of a user");
+        self.course.unanswered += users;
+        self.failures_in_a_row += 1;
+        // A refusal of one user, as opposed to trouble, is neither here nor there.
+        if error.disposition() == Disposition::Retry || error.is_unavailable() {
+            self.unavailable_in_a_row += 1;
+        }
+        if error.disposition() == Disposition::StopClient
+            || self.unavailable_in_a_row >= MAX_UNAVAILABLE_IN_A_ROW
+            || self.failures_in_a_row >= MAX_FAILURES_IN_A_ROW
+        {
+            self.course.stopped = Some(error);
+            return false;
+        }
+        self.course.first_unanswered.get_or_insert((first, error));
+        true
+    }
+}
+
+/// Whether so many are missing that the answer may have been cut off by a cap on their number.
+fn is_suspicious(asked: usize, records: usize) -> bool {
+    const FEW: usize = 2;
+    records > 0 && records < asked && asked - records > (asked / 10).max(FEW)
+}
+
+/// Whether a user that was not found by its address is there, under this very address.
+fn is_where_it_was(one: &One, seen: &Seen) -> bool {
+    match seen {
+        Seen::Unchanged(_) => true,
+        Seen::Observed {
+            observation: Observation::Present(user),
+            ..
+        } => one.target.email.as_deref() == Some(&user.email),
+        Seen::Observed { .. } => false,
+    }
 }

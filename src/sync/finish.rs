@@ -1,8 +1,9 @@
 //! The end of a pass: removals, outcome, record.
 
 use super::{
-    Course, Pass,
+    Course, Pass, Undiscovered, Watched,
     apply::{Retries, bounded, with_retries},
+    frontier::Frontier,
     removal,
     report::{self, Failure, Report},
 };
@@ -26,16 +27,20 @@ impl<S: Source> Pass<'_, S> {
     pub(super) async fn finish(
         &self,
         run: &Run,
+        watched: &Watched,
         course: Course,
         write_error: Option<store::Error>,
         requests: u64,
+        frontier: &Frontier,
     ) -> Report {
+        // A pass that went through everyone is begun anew, whatever came of it.
+        let is_cut = write_error.is_some() || course.cut || course.stopped.is_some();
         let mut shortfall = match write_error {
             Some(error) => Some(Shortfall::of_store(&error)),
             None => Shortfall::of(&course),
         };
         if removal::is_heard(shortfall.as_ref(), &course) {
-            match self.remove(run, &course).await {
+            match self.remove(run, watched, &course).await {
                 Ok(None) => {}
                 Ok(Some(held)) => shortfall = Some(held),
                 Err(error) => shortfall = Some(Shortfall::of_store(&error)),
@@ -47,6 +52,9 @@ impl<S: Source> Pass<'_, S> {
             missing: course.missing,
             unanswered: course.unanswered,
             requests,
+            respelled: course.respelled,
+            renewed: course.renewed,
+            done_to: frontier.done_to().filter(|_| is_cut),
             shortfall: shortfall.as_ref().map(|shortfall| shortfall.outcome),
             error: shortfall.as_ref().map(|shortfall| shortfall.error.as_str()),
             fresh_for: Some(self.fresh_for),
@@ -117,7 +125,12 @@ impl<S: Source> Pass<'_, S> {
     }
 
     /// Counts what this pass confirms, and removes the users that are proven gone, unless the guard holds them.
-    async fn remove(&self, run: &Run, course: &Course) -> Result<Option<Shortfall>, store::Error> {
+    async fn remove(
+        &self,
+        run: &Run,
+        watched: &Watched,
+        course: &Course,
+    ) -> Result<Option<Shortfall>, store::Error> {
         if course.missing == 0 {
             return Ok(None);
         }
@@ -127,7 +140,7 @@ impl<S: Source> Pass<'_, S> {
         let mut attempted: Option<ChangeSet> = None;
         let mut set_back = false;
         loop {
-            let error = match self.try_to_remove(run, course, &mut attempted).await {
+            let error = match self.try_to_remove(run, watched, course, &mut attempted).await {
                 Ok(held) => return Ok(held),
                 Err(error) => error,
             };
@@ -151,6 +164,7 @@ impl<S: Source> Pass<'_, S> {
     async fn try_to_remove(
         &self,
         run: &Run,
+        watched: &Watched,
         course: &Course,
         attempted: &mut Option<ChangeSet>,
     ) -> Result<Option<Shortfall>, store::Error> {
@@ -168,7 +182,7 @@ impl<S: Source> Pass<'_, S> {
             }
         }
         let client = &run.client_id;
-        let watched = &self.client.watch.listed;
+        let watched = watched.only();
         if gone.is_empty() {
             if !controlled && bounded(self.store.has_only_removed(client, watched)).await? {
                 // There is nobody left to conclude anything of.
@@ -254,6 +268,25 @@ impl Shortfall {
                 "nothing was learned of {whom}: {}",
                 with_remedy(error, error.remedy().as_deref())
             )));
+        }
+        match &course.undiscovered {
+            None => {}
+            Some(Undiscovered::Refused(error)) if course.observed == 0 => {
+                return Some(Self::of_source(error));
+            }
+            Some(Undiscovered::Refused(error)) => {
+                return Some(partial(format!(
+                    "nobody new can be found, since the list of users cannot be had: {}",
+                    with_remedy(error, error.remedy().as_deref())
+                )));
+            }
+            Some(Undiscovered::Ceiling) => {
+                return Some(partial(
+                    "there may be more users than the 500 that Cal.com lists for a client: set `organization_id`, \
+                     if the client's organisation lists its users, or give ids by `users_file` or `users_sql`"
+                        .to_owned(),
+                ));
+            }
         }
         (course.rejected > 0).then(|| {
             let users = match course.rejected {

@@ -5,9 +5,10 @@ use std::collections::HashSet;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Course, Pass,
+    Course, Pass, Watched,
     apply::{Hand, with_retries},
     finish::Shortfall,
+    frontier::Frontier,
     removal,
     report::{Failure, Report},
 };
@@ -89,8 +90,12 @@ impl<S: Source> Pass<'_, S> {
     pub async fn plan(&self, cancel: &CancellationToken, show: &mut (dyn FnMut(Planned<'_>) + Send)) -> Plan {
         let started = tokio::time::Instant::now();
         let requests_before = self.source.requests();
-        let mut plan = match self.look_at_tables().await {
-            Ok(tables) => {
+        let begun = async {
+            let tables = self.look_at_tables().await?;
+            Ok((tables, Watched::of(self.client, self.store).await?))
+        };
+        let mut plan = match begun.await {
+            Ok((tables, watched)) => {
                 let looking = Looking {
                     tables,
                     counts: RunCounts::default(),
@@ -98,7 +103,7 @@ impl<S: Source> Pass<'_, S> {
                     sighted: Vec::new(),
                     show,
                 };
-                self.look(looking, requests_before, cancel).await
+                self.look(looking, &watched, requests_before, cancel).await
             }
             Err(error) => Plan {
                 report: self.foreseen(RunCounts::default(), Some(Shortfall::of_store(&error))),
@@ -132,14 +137,27 @@ impl<S: Source> Pass<'_, S> {
         }
     }
 
-    async fn look(&self, mut looking: Looking<'_>, requests_before: u64, cancel: &CancellationToken) -> Plan {
-        let (course, read) = self.observe(&mut Hand::Looking(&mut looking), cancel).await;
+    async fn look(
+        &self,
+        mut looking: Looking<'_>,
+        watched: &Watched,
+        requests_before: u64,
+        cancel: &CancellationToken,
+    ) -> Plan {
+        let (course, read) = self
+            .observe(
+                &mut Hand::Looking(&mut looking),
+                watched,
+                &Frontier::default(),
+                cancel,
+            )
+            .await;
         let mut shortfall = match read {
             Ok(()) => Shortfall::of(&course),
             Err(error) => Some(Shortfall::of_store(&error)),
         };
         match self
-            .foresee_removals(&mut looking, &course, shortfall.as_ref())
+            .foresee_removals(&mut looking, watched, &course, shortfall.as_ref())
             .await
         {
             Ok(None) => {}
@@ -165,12 +183,13 @@ impl<S: Source> Pass<'_, S> {
     async fn foresee_removals(
         &self,
         looking: &mut Looking<'_>,
+        watched: &Watched,
         course: &Course,
         shortfall: Option<&Shortfall>,
     ) -> Result<Option<Shortfall>, Error> {
         let heard = removal::is_heard(shortfall, course);
         let controlled = course.present > 0;
-        let client = &self.client.id;
+        let (client, watched) = (&self.client.id, watched.only());
         let mut candidates = Vec::new();
         // Nobody is gone who was never there: without tables, the list is empty.
         if !looking.gone.is_empty() {
@@ -187,14 +206,13 @@ impl<S: Source> Pass<'_, S> {
         let proven = candidates.iter().filter(|candidate| is_proven(candidate)).count() as u64;
         let held = if proven > 0 {
             // Removals come last: what the batches insert and restore is live by then.
-            let live = with_retries(|| self.store.live_users(client, &self.client.watch.listed)).await?
+            let live = with_retries(|| self.store.live_users(client, watched)).await?
                 + looking.counts.inserted
                 + looking.counts.restored;
-            let mut said_gone: HashSet<UserId> =
-                with_retries(|| self.store.said_gone(client, &self.client.watch.listed))
-                    .await?
-                    .into_iter()
-                    .collect();
+            let mut said_gone: HashSet<UserId> = with_retries(|| self.store.said_gone(client, watched))
+                .await?
+                .into_iter()
+                .collect();
             said_gone.extend(candidates.iter().map(|candidate| candidate.removal.user_id));
             for seen in &looking.sighted {
                 said_gone.remove(seen);
@@ -209,7 +227,7 @@ impl<S: Source> Pass<'_, S> {
             .map(|hold| hold.shortfall(None))
         } else if !controlled
             && looking.tables
-            && with_retries(|| self.store.has_only_removed(client, &self.client.watch.listed)).await?
+            && with_retries(|| self.store.has_only_removed(client, watched)).await?
         {
             None
         } else {

@@ -2,7 +2,8 @@
 
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::model::Observation;
+use super::frontier::UnitId;
+use crate::model::{Fingerprint, Observation};
 
 /// Enough that neither half waits for the other's every step.
 const OBSERVATIONS: usize = 64;
@@ -15,6 +16,18 @@ const ROOM: u32 = 2 * 1024;
 /// more unless a single record is larger than what is left; then the batch's age ends its wait.
 pub(super) const MAX_BATCH_BYTES: usize = ROOM as usize * 1024 / 2;
 
+/// A user that has to be compared.
+#[derive(Clone, Debug)]
+pub(super) struct Sighting {
+    pub(super) observation: Observation,
+    /// Of the record, if it could be read.
+    pub(super) fingerprint: Option<Fingerprint>,
+    /// The one that was expected.
+    pub(super) expected: Option<Fingerprint>,
+    /// To be told when the user is dealt with.
+    pub(super) unit: Option<UnitId>,
+}
+
 /// The bytes that are under way.
 #[derive(Debug)]
 pub(super) struct Room(Semaphore);
@@ -23,14 +36,14 @@ pub(super) struct Room(Semaphore);
 #[derive(Debug)]
 pub(super) struct Sender<'a> {
     room: &'a Room,
-    observations: mpsc::Sender<Observation>,
+    observations: mpsc::Sender<Sighting>,
 }
 
 /// The writing half. Dropping it ends the other.
 #[derive(Debug)]
 pub(super) struct Receiver<'a> {
     room: &'a Room,
-    observations: mpsc::Receiver<Observation>,
+    observations: mpsc::Receiver<Sighting>,
 }
 
 impl Room {
@@ -55,22 +68,22 @@ impl Room {
 
 impl Sender<'_> {
     /// Waits for room. False when nobody takes observations any more.
-    pub(super) async fn send(&self, observation: Observation) -> bool {
-        let Ok(taken) = self.room.0.acquire_many(share(&observation)).await else {
+    pub(super) async fn send(&self, sighting: Sighting) -> bool {
+        let Ok(taken) = self.room.0.acquire_many(share(&sighting)).await else {
             return false;
         };
         taken.forget();
-        self.observations.send(observation).await.is_ok()
+        self.observations.send(sighting).await.is_ok()
     }
 }
 
 impl Receiver<'_> {
-    pub(super) async fn recv(&mut self) -> Option<Observation> {
+    pub(super) async fn recv(&mut self) -> Option<Sighting> {
         self.observations.recv().await
     }
 
     /// Gives back the room of observations that are dealt with.
-    pub(super) fn release(&self, batch: &[Observation]) {
+    pub(super) fn release(&self, batch: &[Sighting]) {
         let taken: u32 = batch.iter().map(share).sum();
         self.room.0.add_permits(taken as usize);
     }
@@ -83,8 +96,8 @@ impl Drop for Receiver<'_> {
 }
 
 /// In KiB, of which the smallest takes one.
-fn share(observation: &Observation) -> u32 {
-    let kib = observation.weight().div_ceil(1024);
+fn share(sighting: &Sighting) -> u32 {
+    let kib = sighting.observation.weight().div_ceil(1024);
     u32::try_from(kib).unwrap_or(ROOM).clamp(1, ROOM)
 }
 
@@ -96,20 +109,26 @@ mod tests {
     use crate::model::{FieldFault, Reject, UserId};
 
     /// So many eighths of the room, but for what else an observation weighs.
-    fn eighths(id: i64, count: u32) -> Observation {
+    fn eighths(id: i64, count: u32) -> Sighting {
         let kib = (ROOM / 8 * count).saturating_sub(1) as usize;
-        Observation::Unreadable(Reject {
+        let observation = Observation::Unreadable(Reject {
             id: UserId(id),
             faults: vec![FieldFault {
                 field: String::new(),
                 why: String::new(),
             }],
             record: "x".repeat(kib * 1024),
-        })
+        });
+        Sighting {
+            observation,
+            fingerprint: None,
+            expected: None,
+            unit: None,
+        }
     }
 
-    async fn waits(sender: &Sender<'_>, observation: Observation) -> bool {
-        tokio::time::timeout(Duration::from_secs(3600), sender.send(observation))
+    async fn waits(sender: &Sender<'_>, sighting: Sighting) -> bool {
+        tokio::time::timeout(Duration::from_secs(3600), sender.send(sighting))
             .await
             .is_err()
     }

@@ -160,6 +160,7 @@ impl World {
             process: self.process,
             beat: self.beat,
             accept_source: self.accept_source,
+            resume_since: None,
             fresh_for: Duration::from_secs(600),
             progress: None,
         }

@@ -1,0 +1,117 @@
+//! Asking for the pages of the client's list.
+
+use std::collections::{HashMap, HashSet};
+
+use tokio_util::sync::CancellationToken;
+
+use super::{Course, Delivery};
+use crate::{
+    calcom::{Disposition, Error, Lesson, Reach, Roll, Scope, Source},
+    model::{Fingerprint, Target, UserId},
+};
+
+/// What the list gave.
+#[derive(Debug, Default)]
+pub(in crate::sync) struct Listing {
+    /// Users that are dealt with.
+    pub(in crate::sync) observed: HashSet<UserId>,
+    pub(in crate::sync) end: End,
+}
+
+/// Where the list ended.
+#[derive(Debug, Default)]
+pub(in crate::sync) enum End {
+    /// There is nobody after the last page.
+    #[default]
+    Whole,
+    /// The last page that Cal.com gives was full: there may be more users.
+    Ceiling,
+    /// It cannot be had. That is no failure: users can be asked for otherwise.
+    Refused(Error),
+    /// The pass is over: see its course.
+    Over,
+}
+
+/// Asks for the pages of the client's list, one after the other, and delivers those users on them that are wanted. At most the 500 that
+/// Cal.com lists.
+pub(in crate::sync) async fn list<S: Source>(
+    source: &S,
+    known: &[Target],
+    wanted: impl Fn(UserId) -> bool,
+    cancel: &CancellationToken,
+    delivery: &Delivery<'_>,
+    course: &mut Course,
+) -> Listing {
+    let known: HashMap<Fingerprint, UserId> = known
+        .iter()
+        .filter_map(|target| Some((target.fingerprint?, target.id)))
+        .collect();
+    let expected: HashMap<UserId, Fingerprint> = known.iter().map(|(print, id)| (*id, *print)).collect();
+    let mut listing = Listing::default();
+    let mut offset = 0;
+    // So many users were on a page that was not full.
+    let mut capped_at = None;
+    loop {
+        let limit = source.reach().users;
+        let page = tokio::select! {
+            biased;
+            () = cancel.cancelled() => {
+                course.cut = true;
+                listing.end = End::Over;
+                return listing;
+            }
+            page = source.page(offset, limit, &known) => page,
+        };
+        let Roll { seen, records, .. } = match page {
+            Ok(roll) => roll,
+            Err(Error::LimitRefused { max }) if limit > 1 => {
+                source.learn(Lesson::AtMostUsers(max.unwrap_or(limit / 2).clamp(1, limit - 1)));
+                continue;
+            }
+            Err(error)
+                if error.scope() == Scope::Client && error.disposition() == Disposition::StopClient =>
+            {
+                course.stopped = Some(error);
+                listing.end = End::Over;
+                return listing;
+            }
+            Err(error) => {
+                listing.end = End::Refused(error);
+                return listing;
+            }
+        };
+        if let Some(cap) = capped_at.take()
+            && records > 0
+        {
+            source.learn(Lesson::AtMostUsers(cap));
+        }
+        for seen in seen {
+            let id = seen.user_id();
+            // A user may move from one page to the next while others are deleted.
+            if !wanted(id) || !listing.observed.insert(id) {
+                continue;
+            }
+            if !delivery
+                .deliver(seen, expected.get(&id).copied(), None, course)
+                .await
+            {
+                listing.end = End::Over;
+                return listing;
+            }
+        }
+        if records == 0 || (records < limit && !may_be_a_cap(records)) {
+            return listing;
+        }
+        if offset >= Reach::MAX_OFFSET {
+            listing.end = End::Ceiling;
+            return listing;
+        }
+        capped_at = (records < limit).then_some(records);
+        offset = (offset + records).min(Reach::MAX_OFFSET);
+    }
+}
+
+/// Whether a page that is not full may be all that the server gives at once, whatever it is asked for.
+fn may_be_a_cap(records: usize) -> bool {
+    records.is_multiple_of(10)
+}

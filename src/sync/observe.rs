@@ -1,0 +1,187 @@
+//! The observing part of a pass: targets, requests and batches, all at once.
+
+use std::{collections::HashSet, sync::atomic::AtomicU64, sync::atomic::Ordering};
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Course, Pass, Undiscovered, Watched,
+    apply::{self, Hand},
+    beforehand::Beforehand,
+    fetch::{self, Delivery, End, Listing},
+    frontier::Frontier,
+    queue::Room,
+    targets::{Halt, Targets},
+};
+use crate::{
+    calcom::{Reach, Source},
+    config::FetchPlan,
+    model::{Target, UserId},
+    store::Error,
+};
+
+/// Requests that wait to be made: enough that none waits for the database.
+const ASKS: usize = 16;
+
+/// As many as Cal.com's list can hold.
+const LISTED: usize = Reach::MAX_OFFSET + Reach::USERS;
+
+impl<S: Source> Pass<'_, S> {
+    /// Fetching and writing overlap: one half of the channel each.
+    pub(super) async fn observe(
+        &self,
+        hand: &mut Hand<'_, '_>,
+        watched: &Watched,
+        frontier: &Frontier,
+        cancel: &CancellationToken,
+    ) -> (Course, Result<(), Error>) {
+        let (run, tables) = match hand {
+            Hand::Looking(looking) => (None, looking.tables),
+            Hand::Writing(run) => (Some(*run), true),
+        };
+        let before = match Beforehand::of(self, run, watched, tables).await {
+            Ok(before) => before,
+            Err(error) => return (Course::default(), Err(error)),
+        };
+        let room = Room::new();
+        let (sender, receiver) = room.queue();
+        let observed = AtomicU64::new(0);
+        let told = |count: u64| {
+            let observed = observed.fetch_add(count, Ordering::Relaxed) + count;
+            if let Some(progress) = self.progress {
+                progress(observed);
+            }
+        };
+        let delivery = Delivery {
+            observations: sender,
+            frontier,
+            told: &told,
+        };
+        // The writer's failure ends the fetching: it drops its half of the channel.
+        let ((mut course, read), (tally, written)) = tokio::join!(
+            self.read(watched, &before, tables, frontier, delivery, cancel),
+            apply::take_batches(self, hand, receiver, frontier, &before),
+        );
+        course.present = tally.present + course.passed_over;
+        course.observed = tally.observed + course.passed_over;
+        course.rejected = tally.rejected;
+        course.missing = tally.missing;
+        course.respelled = tally.respelled;
+        course.renewed = tally.renewed;
+        (course, written.and(read))
+    }
+
+    /// Asks for everyone who is watched.
+    async fn read(
+        &self,
+        watched: &Watched,
+        before: &Beforehand,
+        tables: bool,
+        frontier: &Frontier,
+        delivery: Delivery<'_>,
+        cancel: &CancellationToken,
+    ) -> (Course, Result<(), Error>) {
+        let mut course = Course::default();
+        let mut already = HashSet::new();
+        // After the list, whoever may not have been on it is asked for by address.
+        let mut plan = match before.plan {
+            FetchPlan::List => FetchPlan::Bulk,
+            plan => plan,
+        };
+        let mut discovers = watched.is_everyone();
+        if self.is_listed(watched, before) {
+            let known = match self.known_for_list(watched, tables).await {
+                Ok(known) => known,
+                Err(error) => return (course, Err(error)),
+            };
+            let wanted = |user: UserId| watched.contains(user) && !before.forgotten.contains(&user);
+            let Listing { observed, end } =
+                fetch::list(self.source, &known, wanted, cancel, &delivery, &mut course).await;
+            already = observed;
+            match end {
+                End::Over => return (course, Ok(())),
+                // Whoever is not on a list that is whole is probably gone, which only a request by id can tell.
+                End::Whole => {
+                    discovers = false;
+                    plan = FetchPlan::Get;
+                }
+                End::Ceiling => course.undiscovered = Some(Undiscovered::Ceiling),
+                End::Refused(error) => course.undiscovered = Some(Undiscovered::Refused(error)),
+            }
+        } else if discovers {
+            course.undiscovered = Some(Undiscovered::Ceiling);
+        }
+        if !discovers || self.client.watch.organization_id.is_some() {
+            course.undiscovered = None;
+        }
+        let (asks, asked) = mpsc::channel(ASKS);
+        let targets = Targets {
+            pass: self,
+            watched,
+            tables,
+            plan,
+            discovers,
+            going_on: &before.going_on,
+            forgotten: &before.forgotten,
+            already: &already,
+            frontier,
+            asks,
+        };
+        // Whoever is asked for last may be waited for when nobody listens any more.
+        let over = CancellationToken::new();
+        let giving = async {
+            tokio::select! {
+                given = targets.give() => given,
+                () = over.cancelled() => Err(Halt::Unwanted),
+            }
+        };
+        let fetching = async {
+            let concurrency = self.concurrency;
+            fetch::fetch(
+                self.source,
+                &self.client.id,
+                asked,
+                concurrency,
+                cancel,
+                delivery,
+                &mut course,
+            )
+            .await;
+            over.cancel();
+        };
+        let (given, ()) = tokio::join!(giving, fetching);
+        match given {
+            Ok(()) | Err(Halt::Unwanted) => (course, Ok(())),
+            Err(Halt::Store(error)) => (course, Err(error)),
+            Err(Halt::Source(error)) => {
+                course.undiscovered = Some(Undiscovered::Refused(error));
+                (course, Ok(()))
+            }
+        }
+    }
+
+    /// Whether the pages of the client's list are asked for first.
+    fn is_listed(&self, watched: &Watched, before: &Beforehand) -> bool {
+        // More than Cal.com lists cannot be discovered by the list, nor is it worth its requests.
+        before.plan == FetchPlan::List || (watched.is_everyone() && before.live_users <= LISTED as u64)
+    }
+
+    /// Of those who may be on the list, what the mirror knows.
+    async fn known_for_list(&self, watched: &Watched, tables: bool) -> Result<Vec<Target>, Error> {
+        if !tables {
+            return Ok(Vec::new());
+        }
+        let (store, client) = (self.store, &self.client.id);
+        let known = match watched.only() {
+            Some(users) => apply::with_retries(|| store.targets(client, users, None)).await?,
+            None => apply::with_retries(|| store.live_targets(client, None, LISTED, None)).await?,
+        };
+        let target = |known: crate::store::KnownTarget| Target {
+            id: known.id,
+            email: Some(known.email),
+            fingerprint: known.fingerprint,
+        };
+        Ok(known.into_iter().map(target).collect())
+    }
+}

@@ -1,0 +1,106 @@
+//! Whom a pass looks at: what the configuration lists, what its query gives, or everyone.
+
+use super::apply::with_retries;
+use crate::{
+    config::{self, Listed},
+    model::UserId,
+    store::{Error, Store},
+};
+
+/// Settled at the beginning of a pass, and the same until its end.
+#[derive(Clone, Debug)]
+pub struct Watched {
+    /// Those of whom the id is known beforehand: of the configuration and of its query.
+    ids: Listed,
+    /// Whoever else the client has, too.
+    everyone: bool,
+    /// A query that gives addresses.
+    query: Option<String>,
+}
+
+impl Watched {
+    /// Asks the database for the users of a client's query, if it has one.
+    ///
+    /// # Errors
+    ///
+    /// What Postgres says of the query; one that gives no user is an error unless there are others.
+    pub async fn of(client: &config::Client, store: &Store) -> Result<Self, Error> {
+        let watch = &client.watch;
+        let mut watched = Self {
+            ids: watch.listed.clone(),
+            everyone: watch.all,
+            query: None,
+        };
+        if let Some(sql) = &watch.sql {
+            let found = with_retries(|| store.users_by_query(sql)).await?;
+            if found.users.is_empty() && watched.ids.is_empty() && !watched.everyone {
+                return Err(Error::Refused(format!(
+                    "users_sql of client {} gives no user",
+                    client.name
+                )));
+            }
+            watched.query = found.has_addresses.then(|| sql.clone());
+            watched.ids = watched.ids.with(found.users);
+        }
+        Ok(watched)
+    }
+
+    /// As far as it is known without the database.
+    pub fn listed(client: &config::Client) -> Self {
+        Self {
+            ids: client.watch.listed.clone(),
+            everyone: client.watch.all,
+            query: None,
+        }
+    }
+
+    /// The users of whom the id is known beforehand, ascending.
+    pub fn ids(&self) -> &[UserId] {
+        &self.ids
+    }
+
+    pub fn is_everyone(&self) -> bool {
+        self.everyone
+    }
+
+    /// All users, where their ids are known beforehand; none where everyone is watched.
+    pub fn only(&self) -> Option<&[UserId]> {
+        (!self.everyone).then_some(&*self.ids)
+    }
+
+    pub fn contains(&self, user: UserId) -> bool {
+        self.everyone || self.ids.contains(user)
+    }
+
+    /// The addresses that stand beside these ids, in the file or in what the query gives. A query that fails now gives none: the
+    /// users are asked for by their ids.
+    pub(super) async fn addresses(&self, store: &Store, users: &[UserId]) -> Vec<(UserId, String)> {
+        let mut addresses = self.ids.addresses(users);
+        if let Some(sql) = &self.query
+            && addresses.len() < users.len()
+        {
+            match with_retries(|| store.addresses_by_query(sql, users)).await {
+                Ok(more) => addresses.extend(more),
+                Err(error) => tracing::debug!(error = %error, "users_sql gave no addresses"),
+            }
+        }
+        addresses.sort_by_key(|(user, _)| *user);
+        addresses.dedup_by_key(|(user, _)| *user);
+        addresses
+    }
+
+    /// A hash of the ids in whatever order: FNV-1a, which stays the same from one version to the next.
+    pub(super) fn hash(&self) -> i64 {
+        const BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+        const PRIME: u64 = 0x0000_0100_0000_01b3;
+        let of_one = |user: &UserId| {
+            user.0
+                .to_le_bytes()
+                .iter()
+                .fold(BASIS, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(PRIME))
+        };
+        let everyone = if self.everyone { PRIME } else { 0 };
+        let sum = self.ids.iter().map(of_one).fold(everyone, u64::wrapping_add);
+        sum.cast_signed()
+    }
+}
