@@ -12,6 +12,7 @@ use std::{collections::HashMap, future::Future};
 
 use crate::model::{Fingerprint, Observation, Seen, Target, UserId};
 
+pub(crate) use budget::BURST_DIVISOR;
 pub use client::{Api, ApiClient};
 pub use error::{Disposition, Error, Flaw, Obstacle, Refusal, Said, Scope};
 pub use wire::{Answer, decode_answer};

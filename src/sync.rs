@@ -5,6 +5,7 @@ mod approve;
 mod asks;
 mod beforehand;
 mod begin;
+pub mod estimate;
 mod fetch;
 mod finish;
 mod frontier;

@@ -38,7 +38,7 @@ const MARGIN: Duration = Duration::from_secs(1);
 /// The rate is paced at `requests_per_minute`, with a burst of an 18th of that. What any minute can hold is the sum of
 /// the two: of the default 450, 475. The 25 that are left of the server's 500 are for requests that are held up on
 /// their way and so reach it closer together than they were sent.
-const BURST_DIVISOR: u32 = 18;
+pub(crate) const BURST_DIVISOR: u32 = 18;
 
 type Pace = RateLimiter<NotKeyed, InMemoryState, Ticks, NoOpMiddleware<Duration>>;
 

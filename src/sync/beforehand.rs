@@ -2,13 +2,19 @@
 
 use std::collections::HashSet;
 
-use super::{Pass, Watched, apply::with_retries, targets::GoingOn};
+use super::{
+    Pass, Watched,
+    apply::with_retries,
+    estimate::{self, Population},
+    observe::LISTED,
+    targets::GoingOn,
+};
 use crate::{
     calcom::Source,
     compare::AnnouncedFields,
     config::FetchPlan,
     model::UserId,
-    store::{Error, Run},
+    store::{Counted, Error, Run},
 };
 
 /// Read once, at the start of a pass. Bounded by what is ever forgotten and announced.
@@ -21,8 +27,17 @@ pub(super) struct Beforehand {
     pub(super) going_on: GoingOn,
     /// Of the client, in the mirror.
     pub(super) live_users: u64,
+    pub(super) expected: Expected,
     /// Fingerprints of unchanged users are written anew, since most records come in other bytes by now.
     pub(super) renews: bool,
+}
+
+/// What a pass expects of itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Expected {
+    pub(super) users: u64,
+    /// None where nobody waits for them.
+    pub(super) requests: Option<u64>,
 }
 
 impl Beforehand {
@@ -32,23 +47,22 @@ impl Beforehand {
         watched: &Watched,
         tables: bool,
     ) -> Result<Self, Error> {
-        let (store, client) = (pass.store, &pass.client.id);
+        let store = pass.store;
         let mut before = Self {
             forgotten: HashSet::new(),
             announced: AnnouncedFields::default(),
             plan: pass.client.fetch,
             going_on: GoingOn::default(),
             live_users: 0,
+            expected: Expected::default(),
             renews: false,
         };
         if tables {
-            if watched.is_everyone() {
-                before.live_users = with_retries(|| store.live_users(client, None)).await?;
-            }
             // A database without them knows nothing.
             before.forgotten = with_retries(|| store.forgotten_ids()).await?;
             before.announced = with_retries(|| store.announced_fields()).await?;
         }
+        before.choose(pass, watched, tables).await?;
         if let Some(run) = run {
             before.renews = with_retries(|| store.are_most_respelled(run)).await?;
             if let Some(resumed) = &run.resumed {
@@ -61,5 +75,50 @@ impl Beforehand {
             }
         }
         Ok(before)
+    }
+
+    /// Settles how users are asked for.
+    async fn choose<S: Source>(
+        &mut self,
+        pass: &Pass<'_, S>,
+        watched: &Watched,
+        tables: bool,
+    ) -> Result<(), Error> {
+        let (store, client) = (pass.store, &pass.client.id);
+        let reach = pass.source.reach();
+        let everyone = watched.is_everyone();
+        let listed = watched.ids().len() as u64;
+        if self.plan == FetchPlan::Auto && listed > LISTED as u64 && pass.client.requests_per_minute == 0 {
+            // Nobody waits for a limit, so there is nothing to foresee, and of so many users no list is an alternative.
+            self.plan = FetchPlan::Bulk;
+        }
+        if !everyone && self.plan != FetchPlan::Auto && pass.client.requests_per_minute == 0 {
+            self.expected.users = listed;
+            return Ok(());
+        }
+        let counted = if tables {
+            let given = |users: &[UserId]| watched.listed_addresses(users);
+            with_retries(|| store.population(client, watched.ids(), given, everyone)).await?
+        } else {
+            Counted {
+                users: listed,
+                ..Counted::default()
+            }
+        };
+        if everyone {
+            self.live_users = with_retries(|| store.live_users(client, None)).await?;
+        }
+        let mut population = Population::of(counted, everyone);
+        if watched.is_queried_for_addresses() {
+            // Which ones is found out page by page.
+            population.with_address = population.users;
+        }
+        self.plan = estimate::choose(self.plan, &population, &reach);
+        let requests = estimate::requests(self.plan, &population, &reach);
+        self.expected = Expected {
+            users: population.users,
+            requests,
+        };
+        Ok(())
     }
 }

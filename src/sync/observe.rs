@@ -25,7 +25,7 @@ use crate::{
 const ASKS: usize = 16;
 
 /// As many as Cal.com's list can hold.
-const LISTED: usize = Reach::MAX_OFFSET + Reach::USERS;
+pub(super) const LISTED: usize = Reach::MAX_OFFSET + Reach::USERS;
 
 impl<S: Source> Pass<'_, S> {
     /// Fetching and writing overlap: one half of the channel each.

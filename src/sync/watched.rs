@@ -12,6 +12,8 @@ use crate::{
 pub struct Watched {
     /// Those of whom the id is known beforehand: of the configuration and of its query.
     ids: Listed,
+    /// Of the configuration alone, which may give addresses.
+    listed: Listed,
     /// Whoever else the client has, too.
     everyone: bool,
     /// A query that gives addresses.
@@ -28,6 +30,7 @@ impl Watched {
         let watch = &client.watch;
         let mut watched = Self {
             ids: watch.listed.clone(),
+            listed: watch.listed.clone(),
             everyone: watch.all,
             query: None,
         };
@@ -49,6 +52,7 @@ impl Watched {
     pub fn listed(client: &config::Client) -> Self {
         Self {
             ids: client.watch.listed.clone(),
+            listed: client.watch.listed.clone(),
             everyone: client.watch.all,
             query: None,
         }
@@ -72,10 +76,20 @@ impl Watched {
         self.everyone || self.ids.contains(user)
     }
 
+    /// Whether the query gives addresses.
+    pub(super) fn is_queried_for_addresses(&self) -> bool {
+        self.query.is_some()
+    }
+
+    /// The addresses that stand beside these ids in the file.
+    pub(super) fn listed_addresses(&self, users: &[UserId]) -> Vec<(UserId, String)> {
+        self.listed.addresses(users)
+    }
+
     /// The addresses that stand beside these ids, in the file or in what the query gives. A query that fails now gives none: the
     /// users are asked for by their ids.
     pub(super) async fn addresses(&self, store: &Store, users: &[UserId]) -> Vec<(UserId, String)> {
-        let mut addresses = self.ids.addresses(users);
+        let mut addresses = self.listed.addresses(users);
         if let Some(sql) = &self.query
             && addresses.len() < users.len()
         {

@@ -40,7 +40,7 @@ fn config_client(id: &str, secret: &str) -> config::Client {
             listed: config::Listed::of(vec![USER]),
             ..config::Watch::default()
         },
-        fetch: config::FetchPlan::Auto,
+        fetch: config::FetchPlan::Get,
         requests_per_minute: 0,
         cron: String::new(),
     }

@@ -289,6 +289,7 @@ pub(crate) async fn begin(store: &Store, client_id: &ClientId, client_name: &str
         token: fastrand::i64(..),
         silence: Duration::from_secs(30),
         watched: 0,
+        resume_since: None,
     };
     match store.begin_run(&begin).await.expect("a run can begin") {
         Begun::Run(run) => run,
@@ -307,7 +308,7 @@ pub(crate) fn client(info: &ClientInfo) -> config::Client {
             listed: Listed::of(info.users.iter().copied().map(UserId).collect()),
             ..Watch::default()
         },
-        fetch: config::FetchPlan::Auto,
+        fetch: config::FetchPlan::Get,
         requests_per_minute: 0,
         cron: "*/5 * * * *".to_owned(),
     }
@@ -316,7 +317,7 @@ pub(crate) fn client(info: &ClientInfo) -> config::Client {
 pub(crate) fn source(base_url: &str, client: &config::Client) -> ApiClient {
     let calcom = config::Calcom {
         base_url: base_url.parse().expect("the simulator has a base address"),
-        fetch: config::FetchPlan::Auto,
+        fetch: config::FetchPlan::Get,
         requests_per_minute: 0,
         concurrency: 8,
         timeout: Duration::from_secs(10),

@@ -295,7 +295,11 @@ async fn a_run_of_the_same_number_and_epoch_is_not_ours() {
         .execute(&world.pool)
         .await
         .expect("the run is there");
-    let error = world.store.heartbeat(&run).await.expect_err("it is another's");
+    let error = world
+        .store
+        .heartbeat(&run, None)
+        .await
+        .expect_err("it is another's");
     assert!(matches!(error, calmirror::store::Error::Fenced { .. }), "{error}");
 }
 

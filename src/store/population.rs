@@ -1,0 +1,156 @@
+//! How many users a pass will ask for, and what is known of them: counted by the database, slice by slice.
+
+use super::{Error, Store, tx::Tx};
+use crate::model::{ClientId, UserId};
+
+/// Ids, or rows, that are counted by one statement.
+const SLICE: usize = 10_000;
+
+/// Users that are to be asked for, counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    pub users: u64,
+    /// Whose address is known and can be asked for: one with a comma or a space in it cannot.
+    pub with_address: u64,
+    /// What these addresses take in URLs: without their `+<clientId>`, percent-encoded, with a separator each.
+    pub address_bytes: u64,
+}
+
+/// What one statement counted.
+struct Slice {
+    users: i64,
+    with_address: i64,
+    address_bytes: i64,
+}
+
+impl Counted {
+    fn add(&mut self, slice: &Slice) {
+        let count = |number: i64| u64::try_from(number).unwrap_or_default();
+        self.users += count(slice.users);
+        self.with_address += count(slice.with_address);
+        self.address_bytes += count(slice.address_bytes);
+    }
+}
+
+impl Store {
+    /// Counts the users that a pass over a client will ask for: those of `listed`, which are ascending, and with `everyone` also
+    /// the client's live users in the mirror. Forgotten users are not asked for.
+    ///
+    /// The address of a live user is the mirror's; that of another one what `given` says of a slice of `listed`, in its order.
+    ///
+    /// # Errors
+    ///
+    /// What Postgres says.
+    pub async fn population(
+        &self,
+        client: &ClientId,
+        listed: &[UserId],
+        given: impl Fn(&[UserId]) -> Vec<(UserId, String)>,
+        everyone: bool,
+    ) -> Result<Counted, Error> {
+        let mut counted = Counted::default();
+        let mut tx = self.begin().await?;
+        for ids in listed.chunks(SLICE) {
+            counted.add(&count_listed(&mut tx, client, ids, &given(ids), everyone).await?);
+        }
+        if everyone {
+            count_live(&mut tx, client, &mut counted).await?;
+        }
+        tx.rollback().await?;
+        Ok(counted)
+    }
+}
+
+/// Counts listed users; with `but_live`, those only that are not live.
+async fn count_listed(
+    tx: &mut Tx,
+    client: &ClientId,
+    ids: &[UserId],
+    given: &[(UserId, String)],
+    but_live: bool,
+) -> Result<Slice, Error> {
+    // Beside the ids, and no list of their own: no plan may compare each with each.
+    let mut given = given.iter().peekable();
+    let emails: Vec<Option<&str>> = ids
+        .iter()
+        .map(|id| {
+            while given.next_if(|(given, _)| given < id).is_some() {}
+            given
+                .next_if(|(given, _)| given == id)
+                .map(|(_, email)| email.as_str())
+        })
+        .collect();
+    let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
+    let slice = sqlx::query_as!(
+        Slice,
+        r#"
+        select
+            count(*) as "users!",
+            count(*) filter (where address !~ '[, ]') as "with_address!",
+            coalesce(
+                -- Three bytes for each that is not sent as it is, and the separator.
+                sum(octet_length(address) + 2 * octet_length(translate(address,
+                    'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._~@-', '')) + 1)
+                    filter (where address !~ '[, ]'),
+                0
+            ) as "address_bytes!"
+        from unnest($2::bigint[], $3::text[]) as listed (id, email)
+        left join managed_users as mirrored
+            on mirrored.id = listed.id and mirrored.client_id = $1 and mirrored.removed_at is null
+        cross join lateral (
+            select replace(coalesce(mirrored.email, listed.email), '+' || $1 || '@', '@')
+        ) as known (address)
+        where not ($4 and mirrored.id is not null)
+            and not exists (select from forgotten_users as forgotten where forgotten.user_id = listed.id)
+        "#,
+        client.as_str(),
+        &ids,
+        &emails as &[Option<&str>],
+        but_live,
+    )
+    .fetch_one(tx)
+    .await?;
+    Ok(slice)
+}
+
+/// Counts the client's live users. None of them is a forgotten one, who has no row.
+async fn count_live(tx: &mut Tx, client: &ClientId, counted: &mut Counted) -> Result<(), Error> {
+    let mut after = i64::MIN;
+    loop {
+        let row = sqlx::query!(
+            r#"
+            select
+                count(*) as "users!",
+                count(*) filter (where address !~ '[, ]') as "with_address!",
+                coalesce(
+                    sum(octet_length(address) + 2 * octet_length(translate(address,
+                        'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._~@-', '')) + 1)
+                        filter (where address !~ '[, ]'),
+                    0
+                ) as "address_bytes!",
+                max(id) as last
+            from (
+                select id, replace(email, '+' || $1 || '@', '@') as address
+                from managed_users
+                where client_id = $1 and removed_at is null and id > $2
+                order by id
+                limit $3
+            ) as live
+            "#,
+            client.as_str(),
+            after,
+            SLICE as i64,
+        )
+        .fetch_one(&mut *tx)
+        .await?;
+        counted.add(&Slice {
+            users: row.users,
+            with_address: row.with_address,
+            address_bytes: row.address_bytes,
+        });
+        match row.last {
+            Some(last) if row.users == SLICE as i64 => after = last,
+            _ => return Ok(()),
+        }
+    }
+}
