@@ -12,7 +12,7 @@ use std::{collections::HashMap, future::Future};
 
 use crate::model::{Fingerprint, Observation, Seen, Target, UserId};
 
-pub(crate) use budget::BURST_DIVISOR;
+pub use budget::BURST_DIVISOR;
 pub use client::{Api, ApiClient};
 pub use error::{Disposition, Error, Flaw, Obstacle, Refusal, Said, Scope};
 pub use wire::{Answer, decode_answer};
@@ -147,9 +147,4 @@ pub enum Lesson {
     AtMostUsers(usize),
     /// An address line of so many bytes is too long for it, or for something in front of it.
     TooManyBytes(usize),
-}
-
-pub fn address_bytes(email: &str, client: &crate::model::ClientId) -> Option<usize> {
-    let _ = client;
-    Some(email.len())
 }

@@ -57,10 +57,6 @@ pub enum Error {
     Garbled(&'static str),
     #[error("the answer has more than {limit} bytes")]
     TooLarge { limit: usize },
-    #[error("limit {max:?}")]
-    LimitRefused { max: Option<usize> },
-    #[error("too long")]
-    TooLong { bytes: usize },
     #[error("cal.com lacks a record that belongs to the user (404){0}")]
     RecordMissing(Said),
     #[error("the answer has the unforeseen status {status}{said}")]
@@ -153,11 +149,7 @@ impl Error {
             Self::Trouble { .. } | Self::Unreachable(..) | Self::CutOff(_) | Self::Garbled(_) => {
                 Disposition::Retry
             }
-            Self::LimitRefused { .. }
-            | Self::TooLong { .. }
-            | Self::TooLarge { .. }
-            | Self::RecordMissing(_)
-            | Self::Unforeseen { .. } => Disposition::Skip,
+            Self::TooLarge { .. } | Self::RecordMissing(_) | Self::Unforeseen { .. } => Disposition::Skip,
         }
     }
 
@@ -223,12 +215,7 @@ impl Error {
             Self::RateLimited { .. } => {
                 "lower `requests_per_minute`: something else uses up the same client's limit"
             }
-            Self::LimitRefused { .. }
-            | Self::TooLong { .. }
-            | Self::Trouble { .. }
-            | Self::CutOff(_)
-            | Self::RecordMissing(_)
-            | Self::Unforeseen { .. } => {
+            Self::Trouble { .. } | Self::CutOff(_) | Self::RecordMissing(_) | Self::Unforeseen { .. } => {
                 return None;
             }
         };
