@@ -2,20 +2,23 @@
 //!
 //! Wire shapes are private to this module; what leaves it are the types of [`crate::model`] and [`Error`].
 
+mod address;
 mod body;
 mod budget;
 mod client;
 mod error;
+mod lessons;
 mod wire;
 
 use std::{collections::HashMap, future::Future};
 
 use crate::model::{Fingerprint, Observation, Seen, Target, UserId};
 
-pub use budget::BURST_DIVISOR;
+pub(crate) use budget::BURST_DIVISOR;
+pub use address::{address_bytes, bare_address};
 pub use client::{Api, ApiClient};
 pub use error::{Disposition, Error, Flaw, Obstacle, Refusal, Said, Scope};
-pub use wire::{Answer, decode_answer};
+pub use wire::{Answer, decode_answer, decode_page, decode_roll, decode_seen};
 
 /// What can be asked of one client's users. Implemented by the HTTP client, and by scripts in tests.
 pub trait Source: Send + Sync {

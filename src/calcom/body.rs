@@ -13,11 +13,15 @@ use super::error::{Error, Obstacle};
 /// Cal.com's envelope of an error is a hundredth of this. What is longer is a page, of which nothing is needed.
 const MAX_FAILURE_BYTES: usize = 64 * 1024;
 
-/// A user's record has a kilobyte or two. So much of each body can be in memory at the same time.
+/// A user's record has a kilobyte or less, and an answer 250 of them. So much of each body can be in memory at the same time.
 const SMALL_BYTES: usize = 256 * 1024;
 
-/// Bodies that may outgrow the small size at the same time, of all clients. The others wait.
+/// Bodies of any length that may outgrow the small size at the same time, of all clients. In their place there may be more bodies whose
+/// lengths are known, and together are no more. The others wait.
 const LARGE_AT_ONCE: usize = 2;
+
+/// What leave to outgrow the small size is counted in.
+const SHARE_BYTES: usize = 64 * 1024;
 
 /// Reads bodies. Clones share the bound on large ones.
 #[derive(Clone, Debug)]
@@ -42,7 +46,7 @@ impl Bodies {
         Self {
             max_bytes,
             timeout,
-            large: Arc::new(Semaphore::new(LARGE_AT_ONCE)),
+            large: Arc::new(Semaphore::new(LARGE_AT_ONCE * shares(max_bytes) as usize)),
         }
     }
 
@@ -59,6 +63,13 @@ impl Bodies {
         } else {
             self.max_bytes.min(MAX_FAILURE_BYTES)
         };
+        // Not of compressed answers, whose length says nothing of what is in them.
+        let length = response.content_length();
+        let length = length.map(|length| usize::try_from(length).unwrap_or(usize::MAX));
+        if status == StatusCode::OK && length.is_some_and(|length| length > limit) {
+            return Err(Error::TooLarge { limit });
+        }
+        let whole = length.unwrap_or(limit).min(limit);
         let mut bytes = Vec::new();
         let mut leave = None;
         loop {
@@ -68,22 +79,36 @@ impl Bodies {
                 Err(error) if needed => return Err(Error::cut_off(error)),
                 Ok(_) | Err(_) => break,
             };
-            let length = bytes.len() + chunk.len();
-            if length > SMALL_BYTES && leave.is_none() {
+            let total = bytes.len() + chunk.len();
+            if total > SMALL_BYTES && leave.is_none() {
                 // Nobody polls the response meanwhile, and so nobody else keeps its time.
-                match timeout_at(begun + self.timeout, self.large.acquire()).await {
+                let acquiring = self.large.acquire_many(shares(whole));
+                match timeout_at(begun + self.timeout, acquiring).await {
                     Ok(Ok(permit)) => leave = Some(permit),
                     Ok(Err(_)) | Err(_) => return Err(Error::Unreachable(Obstacle::TimeOut, None)),
                 }
             }
-            if length > SMALL_BYTES {
+            if total > bytes.capacity() {
                 // All at once: the pages of what never comes are never touched, and nothing is held twice while it is moved.
-                bytes.reserve_exact(limit - bytes.len());
+                let capacity = if total > SMALL_BYTES {
+                    whole
+                } else if bytes.is_empty() && length.is_none() {
+                    // What comes in one piece is all there is, more often than not.
+                    total
+                } else {
+                    whole.min(SMALL_BYTES)
+                };
+                bytes.reserve_exact(capacity.max(total) - bytes.len());
             }
             bytes.extend_from_slice(&chunk);
         }
         Ok(Body { bytes, _leave: leave })
     }
+}
+
+/// What a body of so many bytes takes of the leave that all large ones share.
+fn shares(bytes: usize) -> u32 {
+    u32::try_from(bytes.div_ceil(SHARE_BYTES)).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

@@ -1,47 +1,37 @@
 //! Requests: the one HTTP client that all share, and what belongs to one client of Cal.com's.
 
+mod attempt;
+mod routes;
+
 use std::{
     collections::HashMap,
     sync::{
-        Mutex, MutexGuard, Once, PoisonError,
+        Mutex, Once,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
-use reqwest::{
-    Response,
-    header::{self, HeaderMap, HeaderValue},
-    redirect,
-};
+use reqwest::redirect;
 use rustls::crypto::CryptoProvider;
-use secrecy::{ExposeSecret, SecretString};
-use tokio::time::{Instant, sleep};
+use secrecy::SecretString;
 use url::Url;
 
 use super::{
-    Answer, Disposition, Error, Lesson, OrganizationPage, Reach, Roll, Said, Source,
-    body::Bodies,
-    budget::{Budget, Permit, Silence},
-    decode_answer,
+    Answer, Error, Lesson, OrganizationPage, Reach, Roll, Source, body::Bodies, budget::Budget, decode_page,
+    decode_roll, decode_seen, lessons::Lessons, wire::decode_organization_page,
 };
 use crate::{
-    clock::{Clock, SystemClock},
     config,
-    crash_point::crash_point,
-    model::{self, Fingerprint, Observation, Seen, UserId},
-    retry::{Next, Policy, Reserve},
+    model::{ClientId, Fingerprint, Seen, Target, UserId},
+    retry::Reserve,
 };
 
-/// Half a second is longer than a hiccup of one of the source's many servers; three tries are design's bound.
-const RETRIES: Policy = Policy {
-    max_tries: 3,
-    first_wait: Duration::from_millis(500),
-    max_wait: Duration::from_secs(8),
-};
+use attempt::What;
+use routes::{Routes, Unsendable};
 
-/// Blocks that one request waits out. A block lasts a minute, and more than this many in a row is another's doing.
-const MAX_BLOCKS: u32 = 3;
+/// The most users of an organisation that Cal.com gives at once.
+const ORGANIZATION_PAGE: usize = 1000;
 
 /// A server that takes longer to accept a connection is away, however long an answer may take.
 const MAX_CONNECT: Duration = Duration::from_secs(10);
@@ -49,9 +39,6 @@ const MAX_CONNECT: Duration = Duration::from_secs(10);
 /// Node, which a self-hosted Cal.com is, closes a connection after 5 idle seconds: a request that is sent just then
 /// would fail.
 const MAX_IDLE: Duration = Duration::from_secs(4);
-
-/// A wait that is long enough for somebody to wonder why nothing happens.
-const LONG_WAIT: Duration = Duration::from_secs(3);
 
 /// What all clients share: connections, time-outs, and where Cal.com is.
 #[derive(Clone, Debug)]
@@ -103,8 +90,10 @@ impl Api {
         ApiClient {
             api: self.clone(),
             name: config.name.clone(),
-            target: Target::new(&self.base_url, config),
+            id: config.id.clone(),
+            routes: Routes::new(&self.base_url, config),
             secret: config.secret.clone(),
+            lessons: Lessons::default(),
             budget: Budget::new(config.requests_per_minute),
             reserve: Mutex::default(),
             requests: AtomicU64::new(0),
@@ -127,8 +116,10 @@ fn install_crypto() {
 pub struct ApiClient {
     api: Api,
     name: String,
-    target: Result<Target, Unsendable>,
+    id: ClientId,
+    routes: Result<Routes, Unsendable>,
     secret: SecretString,
+    lessons: Lessons,
     budget: Budget,
     reserve: Mutex<Reserve>,
     requests: AtomicU64,
@@ -137,109 +128,69 @@ pub struct ApiClient {
     told_of_waiting: AtomicBool,
 }
 
-/// Where a client's users are, and what has to be sent there.
-#[derive(Debug)]
-struct Target {
-    /// `…/v2/oauth-clients/{clientId}/users`.
-    users: Url,
-    headers: HeaderMap,
-}
-
-/// The part of the credentials that no request can hold.
-#[derive(Clone, Copy, Debug)]
-struct Unsendable(&'static str);
-
-impl Target {
-    fn new(base_url: &Url, config: &config::Client) -> Result<Self, Unsendable> {
-        let id = config.id.as_str();
-        // These would lead to another address, for all that is percent-encoded.
-        if matches!(id, "" | "." | "..") || id.chars().any(char::is_control) {
-            return Err(Unsendable("id"));
-        }
-        let mut users = base_url.clone();
-        users
-            .path_segments_mut()
-            .map_err(|()| Unsendable("base address"))?
-            .pop_if_empty()
-            .extend(["v2", "oauth-clients", id, "users"]);
-        let mut secret =
-            HeaderValue::from_str(config.secret.expose_secret()).map_err(|_| Unsendable("secret"))?;
-        secret.set_sensitive(true);
-        let mut headers = HeaderMap::new();
-        headers.insert("x-cal-secret-key", secret);
-        // Chooses the rate limit's bucket: without it the caller is counted by its IP address.
-        let id = HeaderValue::from_str(id).map_err(|_| Unsendable("id"))?;
-        headers.insert("x-cal-client-id", id);
-        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-        Ok(Self { users, headers })
-    }
-
-    fn user(&self, user: UserId) -> Url {
-        let mut url = self.users.clone();
-        if let Ok(mut path) = url.path_segments_mut() {
-            path.push(&user.to_string());
-        }
-        url
-    }
-}
-
 impl Source for ApiClient {
-    async fn get(&self, wanted: &model::Target) -> Result<Seen, Error> {
-        let user = wanted.id;
-        let target = match &self.target {
-            Ok(target) => target,
-            Err(Unsendable(what)) => return Err(Error::Unsendable(what)),
-        };
-        self.reserve().earn();
-        let (mut tries, mut blocks) = (0, 0);
-        loop {
-            let error = match self.attempt(target, user).await {
-                Ok(observation) => {
-                    return Ok(Seen::Observed {
-                        observation,
-                        fingerprint: None,
-                    });
-                }
-                Err(error) => error,
-            };
-            match error.disposition() {
-                // The next attempt's permit waits until the block is over.
-                Disposition::WaitUntil(_) if blocks < MAX_BLOCKS => blocks += 1,
-                Disposition::Retry => {
-                    tries += 1;
-                    let next = RETRIES.after(tries, &mut self.reserve(), fastrand::f64());
-                    match next {
-                        Next::Wait(wait) => sleep(wait).await,
-                        Next::GiveUp(_) => return Err(error),
-                    }
-                }
-                _ => return Err(error),
-            }
-        }
+    async fn get(&self, target: &Target) -> Result<Seen, Error> {
+        let url = self.routes()?.user(target.id);
+        let read = |answer: &Answer<'_>| decode_seen(answer, target, &self.secret);
+        self.ask(What::User(target.id), url, read).await
     }
 
-    async fn by_addresses(&self, _targets: &[model::Target]) -> Result<Roll, Error> {
-        Ok(Roll::default())
+    async fn by_addresses(&self, targets: &[Target]) -> Result<Roll, Error> {
+        let limit = targets.len().min(self.reach().users);
+        let Some(url) = self.routes()?.by_addresses(targets, limit, &self.id) else {
+            return Ok(Roll::default());
+        };
+        let read = |answer: &Answer<'_>| decode_roll(answer, targets, &self.id, &self.secret);
+        self.ask(What::Addresses(targets.len()), url, read).await
     }
 
     async fn page(
         &self,
-        _offset: usize,
-        _limit: usize,
-        _known: &HashMap<Fingerprint, UserId>,
+        offset: usize,
+        limit: usize,
+        known: &HashMap<Fingerprint, UserId>,
     ) -> Result<Roll, Error> {
-        Ok(Roll::default())
+        let url = self.routes()?.page(offset, limit);
+        let read = |answer: &Answer<'_>| decode_page(answer, known, &self.secret);
+        self.ask(What::Page { offset }, url, read).await
     }
 
-    async fn organization_page(&self, _organization: i64, _skip: usize) -> Result<OrganizationPage, Error> {
-        Ok(OrganizationPage::default())
+    async fn organization_page(&self, organization: i64, skip: usize) -> Result<OrganizationPage, Error> {
+        let url = self
+            .routes()?
+            .organization_page(organization, ORGANIZATION_PAGE, skip);
+        let read =
+            |answer: &Answer<'_>| decode_organization_page(answer, ORGANIZATION_PAGE, &self.id, &self.secret);
+        self.ask(What::Organization { skip }, url, read).await
     }
 
     fn reach(&self) -> Reach {
-        Reach::default()
+        self.lessons.reach()
     }
 
-    fn learn(&self, _lesson: Lesson) {}
+    fn learn(&self, lesson: Lesson) {
+        let Some(reach) = self.lessons.learn(lesson) else {
+            return;
+        };
+        let name = self.name.as_str();
+        match lesson {
+            Lesson::NotByAddresses => tracing::info!(
+                client.name = name,
+                "cal.com does not list users by their addresses; for a day, users are asked for in other ways"
+            ),
+            Lesson::AtMostUsers(_) => tracing::info!(
+                client.name = name,
+                users = reach.users,
+                "cal.com gives fewer users at once than it is known to; for a day, no more are asked for in one request"
+            ),
+            Lesson::TooManyBytes(_) => tracing::info!(
+                client.name = name,
+                address_bytes = reach.address_bytes,
+                "requests with many addresses are too long for cal.com, or for something in front of it; for a day, \
+                 none has more bytes of them"
+            ),
+        }
+    }
 
     fn begin_pass(&self) {
         self.told_of_waiting.store(false, Ordering::Relaxed);
@@ -247,110 +198,5 @@ impl Source for ApiClient {
 
     fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
-    }
-}
-
-impl ApiClient {
-    /// One request, and what came of it.
-    async fn attempt(&self, target: &Target, user: UserId) -> Result<Observation, Error> {
-        let permit = self.budget.permit(|silence| self.note_waiting(silence)).await;
-        let permit = permit.map_err(|until| Error::RateLimited { until })?;
-        self.requests.fetch_add(1, Ordering::Relaxed);
-        crash_point!("request::before");
-        let begun = Instant::now();
-        let request = self
-            .api
-            .http
-            .get(target.user(user))
-            .headers(target.headers.clone());
-        let response = request.send().await.map_err(Error::unreachable);
-        let status = response.as_ref().ok().map(Response::status);
-        let result = match response {
-            Ok(response) => self.observe(response, &permit, user, begun).await,
-            Err(error) => Err(error),
-        };
-        tracing::debug!(
-            client.name = self.name,
-            user.id = user.0,
-            http.status = status.map(|status| status.as_u16()),
-            duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
-            error = result.as_ref().err().map(tracing::field::display),
-            "asked for a user"
-        );
-        crash_point!("request::after");
-        result
-    }
-
-    async fn observe(
-        &self,
-        mut response: Response,
-        permit: &Permit<'_>,
-        user: UserId,
-        begun: Instant,
-    ) -> Result<Observation, Error> {
-        let status = response.status();
-        // Before the body, which may never come: the others must fall silent at once.
-        let heard = permit.answered(status, response.headers(), SystemClock.now());
-        // Of a longer one, the end of the pass tells.
-        if let Some(block) = heard.block.filter(|block| block.begins && block.is_waited_for) {
-            tracing::warn!(
-                client.name = self.name,
-                wait_s = block.until.saturating_duration_since(Instant::now()).as_secs(),
-                "the rate limit is used up; the client is quiet until the block is over; lower \
-                 `requests_per_minute` if something else needs the same client's limit"
-            );
-        }
-        self.note_deprecation(response.headers());
-        let body = self.api.bodies.read(&mut response, begun).await?;
-        let location = response.headers().get(header::LOCATION);
-        let answer = Answer {
-            status,
-            location: location.and_then(|value| value.to_str().ok()),
-            blocked_until: heard.block.map(|block| block.until),
-            rest: heard.rest,
-            body: &body.bytes,
-        };
-        decode_answer(&answer, user, &self.secret)
-    }
-
-    /// Tells the operator once a pass why nothing happens.
-    fn note_waiting(&self, silence: Silence) {
-        // That a block begins was said already.
-        if silence.is_block || silence.left() < LONG_WAIT {
-            return;
-        }
-        if !self.told_of_waiting.swap(true, Ordering::Relaxed) {
-            tracing::info!(
-                client.name = self.name,
-                wait_s = silence.left().as_secs(),
-                "the rate limit's window is used up; the pass waits for the next one, now and whenever it is again"
-            );
-        }
-    }
-
-    /// Tells the operator once that the routes are about to end.
-    fn note_deprecation(&self, headers: &HeaderMap) {
-        let notice = |name: &str| {
-            let value = headers.get(name)?;
-            Some(Said::new(
-                &String::from_utf8_lossy(value.as_bytes()),
-                &self.secret,
-            ))
-        };
-        let (deprecation, sunset) = (notice("deprecation"), notice("sunset"));
-        if deprecation.is_some() || sunset.is_some() {
-            self.deprecation.call_once(|| {
-                tracing::warn!(
-                    client.name = self.name,
-                    http.deprecation = deprecation.as_ref().map(Said::as_str),
-                    http.sunset = sunset.as_ref().map(Said::as_str),
-                    "cal.com announces the end of the address that managed users are read from"
-                );
-            });
-        }
-    }
-
-    fn reserve(&self) -> MutexGuard<'_, Reserve> {
-        self.reserve.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -40,6 +40,18 @@ pub enum Error {
     NotCalcom,
     #[error("cal.com finds the request itself at fault (400){0}")]
     BadRequest(Said),
+    #[error("cal.com takes one of the addresses for none (400){0}")]
+    InvalidAddress(Said),
+    #[error("cal.com does not give so many users at once{}", at_most(*.max))]
+    LimitRefused {
+        /// As many as it would give, if it says so.
+        max: Option<usize>,
+    },
+    #[error("the request is too long: its addresses have {bytes} bytes")]
+    TooLong {
+        /// Of the value of `emails=`.
+        bytes: usize,
+    },
     #[error("cal.com's rate limit is used up; nothing is asked before {}", wall_clock(*.until))]
     RateLimited { until: Instant },
     #[error("cal.com is in trouble ({status}){}{said}", wish(*.rest))]
@@ -69,6 +81,10 @@ fn wall_clock(moment: Instant) -> String {
     let left = chrono::TimeDelta::from_std(moment.saturating_duration_since(Instant::now()));
     let moment = left.ok().and_then(|left| now.checked_add_signed(left));
     moment.unwrap_or(now).to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
+fn at_most(max: Option<usize>) -> String {
+    max.map_or_else(String::new, |max| format!(", but {max} at most"))
 }
 
 fn wish(rest: Option<Duration>) -> String {
@@ -149,7 +165,12 @@ impl Error {
             Self::Trouble { .. } | Self::Unreachable(..) | Self::CutOff(_) | Self::Garbled(_) => {
                 Disposition::Retry
             }
-            Self::TooLarge { .. } | Self::RecordMissing(_) | Self::Unforeseen { .. } => Disposition::Skip,
+            Self::InvalidAddress(_)
+            | Self::LimitRefused { .. }
+            | Self::TooLong { .. }
+            | Self::TooLarge { .. }
+            | Self::RecordMissing(_)
+            | Self::Unforeseen { .. } => Disposition::Skip,
         }
     }
 
@@ -166,11 +187,30 @@ impl Error {
     /// What a failed request for several users says of a smaller one.
     pub fn scope(&self) -> Scope {
         match self {
-            Self::TooLarge { .. } | Self::Trouble { .. } | Self::CutOff(_) | Self::Garbled(_) => Scope::Size,
-            Self::BadRequest(_) | Self::NoSuchRoute(_) | Self::NotCalcom | Self::Unforeseen { .. } => {
-                Scope::Route
+            Self::InvalidAddress(_)
+            | Self::TooLong { .. }
+            | Self::TooLarge { .. }
+            | Self::Trouble { .. }
+            | Self::CutOff(_)
+            | Self::Garbled(_)
+            | Self::Unreachable(Obstacle::TimeOut, _) => Scope::Size,
+            Self::LimitRefused { .. }
+            | Self::BadRequest(_)
+            | Self::NoSuchRoute(_)
+            | Self::NotCalcom
+            | Self::Refused {
+                refusal: Refusal::Forbidden,
+                ..
             }
-            _ => Scope::Client,
+            | Self::RecordMissing(_)
+            | Self::Unforeseen { .. } => Scope::Route,
+            Self::Setup(_)
+            | Self::Unsendable(_)
+            | Self::Refused { .. }
+            | Self::Moved { .. }
+            | Self::Withdrawn(_)
+            | Self::RateLimited { .. }
+            | Self::Unreachable(..) => Scope::Client,
         }
     }
 
@@ -215,6 +255,8 @@ impl Error {
             Self::RateLimited { .. } => {
                 "lower `requests_per_minute`: something else uses up the same client's limit"
             }
+            // Of these, smaller requests and those for single users are the remedy, and nobody has to see to it.
+            Self::InvalidAddress(_) | Self::LimitRefused { .. } | Self::TooLong { .. } => return None,
             Self::Trouble { .. } | Self::CutOff(_) | Self::RecordMissing(_) | Self::Unforeseen { .. } => {
                 return None;
             }
@@ -238,42 +280,4 @@ impl Error {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_error_is_never_taken_for_a_user_that_is_gone() {
-        let status = StatusCode::NOT_FOUND;
-        let said = || Said::nothing();
-        for error in [
-            Error::Unsendable("secret"),
-            Error::Refused {
-                status,
-                refusal: Refusal::Forbidden,
-                said: said(),
-            },
-            Error::Moved {
-                status,
-                to: String::new(),
-            },
-            Error::NoSuchRoute(said()),
-            Error::Withdrawn(said()),
-            Error::NotCalcom,
-            Error::BadRequest(said()),
-            Error::RateLimited {
-                until: Instant::now(),
-            },
-            Error::Trouble {
-                status,
-                rest: None,
-                said: said(),
-            },
-            Error::Garbled("x"),
-            Error::TooLarge { limit: 1 },
-            Error::RecordMissing(said()),
-            Error::Unforeseen { status, said: said() },
-        ] {
-            assert_ne!(error.disposition(), Disposition::Gone, "{error}");
-        }
-    }
-}
+mod tests;

@@ -1,6 +1,10 @@
-//! What an answer proves: from bytes to an [`Observation`] or an [`Error`], for any bytes.
+//! What an answer proves: from bytes to an [`Observation`], a [`Roll`](super::Roll) or an [`Error`], for any bytes.
 
+mod failure;
+mod organization;
 mod record;
+mod records;
+mod roll;
 mod value;
 
 use std::{borrow::Cow, time::Duration};
@@ -10,10 +14,13 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
-use url::Url;
 
-use super::error::{Error, Refusal, Said};
-use crate::model::{Observation, UserId};
+use super::error::Error;
+use crate::model::{Fingerprint, Observation, Seen, Target, UserId};
+
+use failure::Failure;
+pub(super) use organization::decode_organization_page;
+pub use roll::{decode_page, decode_roll};
 
 /// One answer of HTTP, its body decompressed.
 #[derive(Clone, Copy, Debug)]
@@ -30,28 +37,10 @@ pub struct Answer<'a> {
 
 /// The envelope of an answer that holds data.
 #[derive(Deserialize)]
-struct Success<'a> {
+struct Success<'a, T> {
     #[serde(borrow)]
     status: Cow<'a, str>,
-    #[serde(borrow)]
-    data: Option<&'a RawValue>,
-}
-
-/// The envelope of an error.
-#[derive(Deserialize)]
-struct Failure<'a> {
-    #[serde(borrow)]
-    status: Cow<'a, str>,
-    #[serde(borrow)]
-    error: FailureError<'a>,
-}
-
-#[derive(Deserialize)]
-struct FailureError<'a> {
-    #[serde(borrow, default)]
-    code: Cow<'a, str>,
-    #[serde(borrow, default)]
-    message: Cow<'a, str>,
+    data: Option<T>,
 }
 
 /// Decides what an answer to the request for the user `asked` proves.
@@ -65,49 +54,70 @@ pub fn decode_answer(
     asked: UserId,
     secret: &SecretString,
 ) -> Result<Observation, Error> {
-    let status = answer.status;
-    if status == StatusCode::OK {
-        return success(answer.body, asked);
+    match proof(answer, asked, secret)? {
+        Proof::Record(data) => Ok(record::decode(data, asked)),
+        Proof::Gone => Ok(Observation::Gone(asked)),
     }
-    if status == StatusCode::TOO_MANY_REQUESTS {
-        let until = answer.blocked_until.unwrap_or_else(Instant::now);
-        return Err(Error::RateLimited { until });
-    }
-    let failure = Failure::read(answer.body);
-    let message = failure.as_ref().map_or("", |failure| &failure.error.message);
-    let said = Said::new(message, secret);
-    let trouble = |said| Error::Trouble {
-        status,
-        rest: answer.rest,
-        said,
-    };
-    Err(match status {
-        StatusCode::NOT_FOUND => return not_found(failure.as_ref(), asked, said),
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-            let refusal = refusal(status, message);
-            Error::Refused {
-                status,
-                refusal,
-                said,
-            }
-        }
-        StatusCode::BAD_REQUEST => Error::BadRequest(said),
-        StatusCode::GONE => Error::Withdrawn(said),
-        // Both ask for the request to be sent again.
-        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY => trouble(said),
-        _ if status.is_redirection() => Error::Moved {
-            status,
-            to: destination(answer.location),
-        },
-        _ if status.is_server_error() => trouble(said),
-        // Of what is not known, only that it proves nothing of this user.
-        _ => Error::Unforeseen { status, said },
-    })
 }
 
-fn success(body: &[u8], asked: UserId) -> Result<Observation, Error> {
+/// As [`decode_answer`], but a record that came in the very bytes of the target's fingerprint is not read at all.
+///
+/// # Errors
+/// As [`decode_answer`].
+pub fn decode_seen(answer: &Answer<'_>, target: &Target, secret: &SecretString) -> Result<Seen, Error> {
+    let data = match proof(answer, target.id, secret)? {
+        Proof::Record(data) => data,
+        Proof::Gone => {
+            return Ok(Seen::Observed {
+                observation: Observation::Gone(target.id),
+                fingerprint: None,
+            });
+        }
+    };
+    let fingerprint = Fingerprint::of(data.get().as_bytes());
+    if target.fingerprint == Some(fingerprint) {
+        return Ok(Seen::Unchanged(target.id));
+    }
+    Ok(seen(record::decode(data, target.id), fingerprint))
+}
+
+/// An observation with the fingerprint of its record, if that could be read.
+fn seen(observation: Observation, fingerprint: Fingerprint) -> Seen {
+    let is_read = matches!(observation, Observation::Present(_));
+    Seen::Observed {
+        observation,
+        fingerprint: is_read.then_some(fingerprint),
+    }
+}
+
+/// What an answer about one user comes down to.
+enum Proof<'a> {
+    /// The user's record, which is an object.
+    Record(&'a RawValue),
+    Gone,
+}
+
+fn proof<'a>(answer: &Answer<'a>, asked: UserId, secret: &SecretString) -> Result<Proof<'a>, Error> {
+    match answer.status {
+        StatusCode::OK => {
+            let data: &RawValue = data(answer.body)?;
+            if data.get().starts_with('{') {
+                Ok(Proof::Record(data))
+            } else {
+                Err(Error::Garbled("its data is not an object"))
+            }
+        }
+        StatusCode::NOT_FOUND if Failure::read(answer.body).is_some_and(|failure| failure.is_gone(asked)) => {
+            Ok(Proof::Gone)
+        }
+        _ => Err(failure::error(answer, secret)),
+    }
+}
+
+/// The data in the envelope of a good answer.
+fn data<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Error> {
     let text = str::from_utf8(body).map_err(|_| Error::Garbled("it is not UTF-8"))?;
-    let envelope: Success<'_> = serde_json::from_str(text).map_err(|error| {
+    let envelope: Success<'a, T> = serde_json::from_str(text).map_err(|error| {
         // The error itself may quote a user's values.
         Error::Garbled(match error.classify() {
             // A connection that just ends may look like the end of an answer.
@@ -125,71 +135,7 @@ fn success(body: &[u8], asked: UserId) -> Result<Observation, Error> {
     if envelope.status != "success" {
         return Err(Error::Garbled("it has status 200 but does not say success"));
     }
-    let data = envelope.data.ok_or(Error::Garbled("it holds no data"))?;
-    if !data.get().starts_with('{') {
-        return Err(Error::Garbled("its data is not an object"));
-    }
-    Ok(record::decode(data, asked))
-}
-
-fn not_found(failure: Option<&Failure<'_>>, asked: UserId, said: Said) -> Result<Observation, Error> {
-    let Some(failure) = failure else {
-        return Err(Error::NotCalcom);
-    };
-    let error = &failure.error;
-    match &*error.code {
-        // The one sentence that means that a user is gone, word for word, of the very user.
-        "NotFoundException" if error.message == gone_message(asked) => Ok(Observation::Gone(asked)),
-        "NotFoundException" if error.message.starts_with("Cannot GET") => Err(Error::NoSuchRoute(said)),
-        "NOT_FOUND" => Err(Error::RecordMissing(said)),
-        _ => Err(Error::Unforeseen {
-            status: StatusCode::NOT_FOUND,
-            said,
-        }),
-    }
-}
-
-fn gone_message(user: UserId) -> String {
-    format!("User with ID {user} is not part of this OAuth client.")
-}
-
-fn refusal(status: StatusCode, message: &str) -> Refusal {
-    if status == StatusCode::FORBIDDEN {
-        Refusal::Forbidden
-    } else if message.contains("Invalid client secret") {
-        Refusal::WrongSecret
-    } else if message.contains("Client with ID") && message.contains("not found") {
-        Refusal::UnknownClient
-    } else if message.contains("Only 'x-cal-client-id' header provided") {
-        Refusal::SecretNotSeen
-    } else {
-        Refusal::Unauthorized
-    }
-}
-
-/// Names where a redirect leads, without path and query, which may hold anything.
-fn destination(location: Option<&str>) -> String {
-    const MAX_CHARS: usize = 200;
-    // Stands for the host that answered: what a relative address leads to.
-    const HERE: &str = "https://here.invalid/";
-    let url = Url::parse(HERE).ok().zip(location);
-    let url = url.and_then(|(here, location)| here.join(location).ok());
-    match url {
-        None => "an address that cannot be read".to_owned(),
-        Some(url) if url.host_str() == Some("here.invalid") => "another address of the same host".to_owned(),
-        Some(url) if url.has_host() => {
-            let origin = url.origin().ascii_serialization();
-            origin.chars().take(MAX_CHARS).collect()
-        }
-        Some(_) => "an address that is not of the web".to_owned(),
-    }
-}
-
-impl<'a> Failure<'a> {
-    fn read(body: &'a [u8]) -> Option<Self> {
-        let failure: Self = serde_json::from_slice(body).ok()?;
-        (failure.status == "error").then_some(failure)
-    }
+    envelope.data.ok_or(Error::Garbled("it holds no data"))
 }
 
 #[cfg(test)]

@@ -44,7 +44,8 @@ impl fmt::Display for Obstacle {
 
 impl Obstacle {
     pub(super) fn of(error: &reqwest::Error) -> Self {
-        if error.is_timeout() {
+        // A server that accepts no connection is away, whatever it is asked.
+        if error.is_timeout() && !error.is_connect() {
             return Self::TimeOut;
         }
         let mut obstacle = Self::Connection;

@@ -9,32 +9,60 @@ use crate::model::{FieldFault, JsonObject, ManagedUser, Observation, Reject, Use
 
 /// Decodes the record that came for the user `asked`.
 pub(super) fn decode(record: &RawValue, asked: UserId) -> Observation {
-    let rejected = |faults, record: &str| {
-        Observation::Unreadable(Reject {
-            id: asked,
-            faults,
-            record: cut(record).to_owned(),
-        })
-    };
-    // Of a key that comes twice the last value counts, as it does for JavaScript and for jsonb.
-    let Ok(values) = serde_json::from_str::<BTreeMap<String, &RawValue>>(record.get()) else {
-        let why = "the record has a name that is no text".to_owned();
-        let field = String::new();
-        return rejected(vec![FieldFault { field, why }], record.get());
-    };
-    // Another person's record is not kept under this id, where nobody would look for it to erase it.
-    let is_anothers = values
-        .get("id")
-        .and_then(|id| value::whole_number(id).ok())
-        .is_some_and(|id| id != asked.0);
-    let mut fields = Fields {
-        values,
-        faults: Vec::new(),
-    };
-    match user(&mut fields, asked) {
-        Some(user) if fields.faults.is_empty() => Observation::Present(Box::new(user)),
-        _ => rejected(fields.faults, if is_anothers { "" } else { record.get() }),
+    match Record::read(record) {
+        Some(record) => record.decode(asked),
+        None => {
+            let why = "the record has a name that is no text".to_owned();
+            let field = String::new();
+            rejected(asked, vec![FieldFault { field, why }], record.get())
+        }
     }
+}
+
+/// A record whose fields are told apart, but not read yet.
+pub(super) struct Record<'a> {
+    raw: &'a str,
+    values: BTreeMap<String, &'a RawValue>,
+}
+
+impl<'a> Record<'a> {
+    /// `None` where there are no fields: it is no object, or one with a name that is no text.
+    pub(super) fn read(record: &'a RawValue) -> Option<Self> {
+        let raw = record.get();
+        // Of a key that comes twice the last value counts, as it does for JavaScript and for jsonb.
+        let values = serde_json::from_str(raw).ok()?;
+        Some(Self { raw, values })
+    }
+
+    pub(super) fn id(&self) -> Option<i64> {
+        value::whole_number(self.values.get("id")?).ok()
+    }
+
+    pub(super) fn email(&self) -> Option<String> {
+        value::text(self.values.get("email")?).ok()
+    }
+
+    /// What the record proves of the user `asked`.
+    pub(super) fn decode(self, asked: UserId) -> Observation {
+        // Another person's record is not kept under this id, where nobody would look for it to erase it.
+        let is_anothers = self.id().is_some_and(|id| id != asked.0);
+        let mut fields = Fields {
+            values: self.values,
+            faults: Vec::new(),
+        };
+        match user(&mut fields, asked) {
+            Some(user) if fields.faults.is_empty() => Observation::Present(Box::new(user)),
+            _ => rejected(asked, fields.faults, if is_anothers { "" } else { self.raw }),
+        }
+    }
+}
+
+fn rejected(id: UserId, faults: Vec<FieldFault>, record: &str) -> Observation {
+    Observation::Unreadable(Reject {
+        id,
+        faults,
+        record: cut(record).to_owned(),
+    })
 }
 
 /// The user, or `None` with a fault for each field that is missing or wrong.

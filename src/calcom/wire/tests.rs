@@ -434,7 +434,7 @@ fn a_redirect_is_told_by_its_host_alone() {
         (Some("http://"), "an address that cannot be read"),
         (None, "an address that cannot be read"),
     ] {
-        assert_eq!(destination(location), shown);
+        assert_eq!(failure::destination(location), shown);
     }
 }
 

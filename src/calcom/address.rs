@@ -1,0 +1,162 @@
+//! Users' addresses, as a request for several users spells them.
+
+use std::borrow::Cow;
+
+use super::Reach;
+use crate::model::ClientId;
+
+/// The address without the `+<clientId>` suffix of its local part, which Cal.com adds by itself.
+///
+/// The suffix stays where Cal.com would not add it again: where nothing is left of the local part, or another one is.
+pub fn bare_address<'a>(email: &'a str, client: &ClientId) -> Cow<'a, str> {
+    match parts(email, client) {
+        (whole, "") => Cow::Borrowed(whole),
+        (local, domain) => Cow::Owned([local, domain].concat()),
+    }
+}
+
+/// The bytes that an address takes in a request, its separator included. `None`: it cannot be asked for so, because the request
+/// would be another one, or is sure to be refused.
+pub fn address_bytes(email: &str, client: &ClientId) -> Option<usize> {
+    // Cal.com splits at commas after it has decoded them.
+    if email.is_empty() || email.contains(',') || email.chars().any(char::is_control) {
+        return None;
+    }
+    let (local, domain) = parts(email, client);
+    let bytes = local.bytes().chain(domain.bytes());
+    let bytes = 1 + bytes
+        .map(|byte| if is_plain(byte) { 1 } else { 3 })
+        .sum::<usize>();
+    (bytes <= Reach::ADDRESS_BYTES).then_some(bytes)
+}
+
+/// Whether the local part ends with the client's suffix, as each of its users' does.
+pub(super) fn has_suffix(email: &str, client: &ClientId) -> bool {
+    let local = email.rfind('@').map(|at| &email[..at]);
+    local.is_some_and(|local| without_suffix(local, client).is_some())
+}
+
+/// Adds the address to a query as [`address_bytes`] counts it, without the separator.
+pub(super) fn push(query: &mut String, email: &str, client: &ClientId) {
+    const HEX: [u8; 16] = *b"0123456789ABCDEF";
+    let (local, domain) = parts(email, client);
+    for mut text in [local, domain] {
+        while let Some(at) = text.bytes().position(|byte| !is_plain(byte)) {
+            query.push_str(&text[..at]);
+            // All bytes of a character that is not ASCII are encoded, so that the rest begins with a character again.
+            let end = text.ceil_char_boundary(at + 1);
+            for byte in &text.as_bytes()[at..end] {
+                query.push('%');
+                query.push(char::from(HEX[usize::from(byte >> 4)]));
+                query.push(char::from(HEX[usize::from(byte & 15)]));
+            }
+            text = &text[end..];
+        }
+        query.push_str(text);
+    }
+}
+
+/// What a query holds as it is: the unreserved characters, and the at sign, which every address has.
+const fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'@')
+}
+
+/// The address in two parts, between which the suffix was; all of it in the first part if it stays.
+fn parts<'a>(email: &'a str, client: &ClientId) -> (&'a str, &'a str) {
+    let split = email.rfind('@').and_then(|at| {
+        let (local, domain) = email.split_at(at);
+        let bare = without_suffix(local, client)?;
+        (!bare.is_empty() && !holds_suffix(bare, client)).then_some((bare, domain))
+    });
+    split.unwrap_or((email, ""))
+}
+
+fn without_suffix<'a>(local: &'a str, client: &ClientId) -> Option<&'a str> {
+    local.strip_suffix(client.as_str())?.strip_suffix('+')
+}
+
+fn holds_suffix(local: &str, client: &ClientId) -> bool {
+    let parts = local.match_indices('+');
+    let mut rests = parts.map(|(at, plus)| &local[at + plus.len()..]);
+    rests.any(|rest| rest.starts_with(client.as_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn client() -> ClientId {
+        ClientId("clx0".to_owned())
+    }
+
+    fn bare(email: &str) -> Cow<'_, str> {
+        bare_address(email, &client())
+    }
+
+    fn pushed(email: &str) -> String {
+        let mut query = String::new();
+        push(&mut query, email, &client());
+        query
+    }
+
+    #[test]
+    fn the_suffix_is_taken_off_where_cal_com_adds_it_again() {
+        assert_eq!(bare("alice+clx0@x.org"), "alice@x.org");
+        assert_eq!(bare("a+tag+clx0@x.org"), "a+tag@x.org");
+        for kept in [
+            "alice@x.org",
+            "alice+clx0b@x.org",
+            "alice+clx0+b@x.org",
+            "aliceclx0@x.org",
+            "+clx0@x.org",
+            "a+clx0+clx0@x.org",
+            "alice+clx0",
+            "",
+        ] {
+            assert_eq!(bare(kept), kept);
+        }
+    }
+
+    #[test]
+    fn what_has_a_meaning_in_a_query_is_encoded() {
+        assert_eq!(pushed("a+b+clx0@x.org"), "a%2Bb@x.org");
+        assert_eq!(
+            pushed("o'h&=#?%/ \"é~@x.org"),
+            "o%27h%26%3D%23%3F%25%2F%20%22%C3%A9~@x.org"
+        );
+    }
+
+    #[test]
+    fn some_addresses_cannot_be_asked_for() {
+        let bytes = |email: &str| address_bytes(email, &client());
+        assert_eq!(bytes("a+clx0@x.org"), Some(8));
+        assert_eq!(bytes("é@x.org"), Some(13));
+        for email in ["", "a,b@x.org", "a\n@x.org", "a\u{0}@x.org", "a\u{85}@x.org"] {
+            assert_eq!(bytes(email), None, "{email:?}");
+        }
+        let longest = "a".repeat(Reach::ADDRESS_BYTES - 1);
+        assert_eq!(bytes(&longest), Some(Reach::ADDRESS_BYTES));
+        assert_eq!(bytes(&format!("{longest}a")), None);
+    }
+
+    proptest! {
+        #[test]
+        fn an_address_takes_the_bytes_that_are_counted_and_is_read_as_it_was(email in "\\PC{0,20}(\\+clx0)?@[a-zé.]{0,9}") {
+            let pushed = pushed(&email);
+            match address_bytes(&email, &client()) {
+                Some(bytes) => prop_assert_eq!(bytes, pushed.len() + 1),
+                None => prop_assert!(email.contains(',')),
+            }
+            prop_assert!(pushed.is_ascii());
+            let query = format!("emails={pushed}");
+            let read: Vec<_> = url::form_urlencoded::parse(query.as_bytes()).collect();
+            prop_assert_eq!(read, [(Cow::from("emails"), bare(&email))]);
+            // Nothing is left for the parser of addresses to encode in its own way.
+            let mut url = url::Url::parse("http://x.org/").expect("a valid address");
+            url.set_query(Some(&query));
+            prop_assert_eq!(url.query(), Some(&*query));
+        }
+    }
+}
