@@ -14,6 +14,8 @@ use secrecy::SecretString;
 
 use crate::support::scripted::{Scripted, Step, head};
 
+mod rolls;
+
 const SECRET: &str = "s3cr3t-of-the-client";
 const USER: UserId = UserId(7);
 
