@@ -19,6 +19,8 @@ fn bodies() -> Bodies {
 /// A body that comes a kilobyte at a time.
 struct Chunks {
     left: usize,
+    /// The whole length, if that is told beforehand.
+    told: Option<u64>,
     /// It does not end.
     held_open: bool,
 }
@@ -41,12 +43,28 @@ impl http_body::Body for Chunks {
             Poll::Ready(None)
         }
     }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.told
+            .map_or_else(http_body::SizeHint::default, http_body::SizeHint::with_exact)
+    }
 }
 
 fn response(bytes: usize, held_open: bool) -> Response {
     let chunks = Chunks {
         left: bytes / 1024,
+        told: None,
         held_open,
+    };
+    axum::http::Response::new(reqwest::Body::wrap(chunks)).into()
+}
+
+/// A body that tells its length, whether or not so much comes.
+fn telling(told: usize, bytes: usize) -> Response {
+    let chunks = Chunks {
+        left: bytes / 1024,
+        told: Some(told.try_into().expect("it is no more than 64 bits")),
+        held_open: false,
     };
     axum::http::Response::new(reqwest::Body::wrap(chunks)).into()
 }
@@ -117,4 +135,57 @@ async fn a_body_takes_no_more_memory_than_it_may_have_bytes() {
         matches!(error, Error::TooLarge { limit } if limit == 700 * 1024),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn large_bodies_of_known_length_take_no_more_leave_than_they_need() {
+    let bodies = bodies();
+    let mut held = Vec::new();
+    // 2 MiB are shared, and each of these takes 5 of their 32 parts.
+    let bytes = SMALL_BYTES + 1024;
+    for _ in 0..6 {
+        let read = bodies.read(&mut telling(bytes, bytes), Instant::now()).await;
+        let body = read.expect("it is within the cap");
+        assert_eq!((body.bytes.len(), body.bytes.capacity()), (bytes, bytes));
+        held.push(body);
+    }
+    let mut seventh = telling(bytes, bytes);
+    let mut reading = pin!(bodies.read(&mut seventh, Instant::now()));
+    assert!(
+        reading.as_mut().now_or_never().is_none(),
+        "there are 2 parts left"
+    );
+    held.pop();
+    assert_eq!(reading.await.expect("it is within the cap").bytes.len(), bytes);
+}
+
+#[tokio::test]
+async fn a_length_that_is_only_told_takes_no_memory() {
+    let bodies = bodies();
+    let error = bodies
+        .read(&mut telling(usize::MAX, 1024), Instant::now())
+        .await
+        .expect_err("so much is never read");
+    assert!(
+        matches!(error, Error::TooLarge { limit } if limit == 1 << 20),
+        "{error}"
+    );
+    let body = bodies.read(&mut telling(1 << 20, 1024), Instant::now()).await;
+    let body = body.expect("there is no less to it");
+    assert_eq!((body.bytes.len(), body.bytes.capacity()), (1024, SMALL_BYTES));
+}
+
+#[tokio::test]
+async fn an_ordinary_body_is_put_in_one_place_from_the_start() {
+    let bodies = bodies();
+    let bytes = 120 * 1024;
+    let known = bodies.read(&mut telling(bytes, bytes), Instant::now()).await;
+    assert_eq!(known.expect("it is within the cap").bytes.capacity(), bytes);
+    let unknown = bodies.read(&mut response(bytes, false), Instant::now()).await;
+    assert_eq!(
+        unknown.expect("it is within the cap").bytes.capacity(),
+        SMALL_BYTES
+    );
+    let single = bodies.read(&mut response(1024, false), Instant::now()).await;
+    assert_eq!(single.expect("it is within the cap").bytes.capacity(), 1024);
 }

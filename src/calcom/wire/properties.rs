@@ -21,7 +21,7 @@ fn text() -> impl Strategy<Value = String> {
     any::<String>().prop_map(|text| text.replace('\0', ""))
 }
 
-fn value() -> impl Strategy<Value = Value> {
+pub(super) fn value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
         any::<bool>().prop_map(Value::from),
@@ -37,7 +37,7 @@ fn value() -> impl Strategy<Value = Value> {
 }
 
 prop_compose! {
-    fn user()(
+    pub(super) fn user()(
         id in any::<i64>(),
         (email, time_zone, week_start) in (text(), text(), text()),
         (username, name, bio, locale, avatar_url) in (
@@ -65,7 +65,7 @@ prop_compose! {
 }
 
 /// The user as the server would send it, nulls spelled or left out.
-fn wire(user: &ManagedUser, nulls: bool) -> String {
+pub(super) fn wire(user: &ManagedUser, nulls: bool) -> String {
     let mut data = json!({
         "id": user.id.0,
         "email": user.email,
