@@ -6,12 +6,15 @@
 
 mod answers;
 mod body;
+mod budget;
+mod config;
 mod connection;
 mod counts;
 mod email;
 mod faults;
 mod input;
 mod life;
+mod lists;
 mod people;
 mod record;
 mod refusal;
@@ -24,63 +27,30 @@ mod world;
 use std::{
     future::IntoFuture,
     io,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
-    sync::Arc,
+    net::SocketAddr,
+    sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
 
-use axum::{Router, body::Bytes};
+use axum::{body::Bytes, handler::Handler as _};
 use serde_json::Value;
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 pub use answers::{Answered, Delivery};
+pub use config::{ClientInfo, SimulatorConfig};
 pub use counts::{RequestCounts, RouteKind};
 pub use faults::{Answer, Faults, Script, Target};
+pub use lists::{EmailFilter, ListRoute, Lists, MaxLimit};
 pub use record::User;
 pub use refusal::{Refusal, Violation};
-pub use throttle::RateLimit;
+pub use throttle::{Budget, RateLimit};
 pub use world::ReadLag;
 
-use crate::clock::{SharedClock, SystemClock};
 use connection::{Caller, Connections};
-use people::People;
 use record::Record;
 use service::Service;
-use world::{Client, Moment, World};
-
-/// What a simulator is to be like. The same values give the same world.
-#[derive(Clone, Debug)]
-pub struct SimulatorConfig {
-    pub host: IpAddr,
-    /// 0: any that is free.
-    pub port: u16,
-    /// In front of `/v2`, such as `/api` of a self-hosted Cal.com; empty for none.
-    pub path_prefix: String,
-    pub seed: u64,
-    pub clients: usize,
-    pub users_per_client: usize,
-    pub rate_limit: RateLimit,
-    pub faults: Faults,
-    /// What windows, blocks, lags in time and time stamps go by. Latencies are real time.
-    pub clock: SharedClock,
-}
-
-impl Default for SimulatorConfig {
-    fn default() -> Self {
-        Self {
-            host: Ipv4Addr::LOCALHOST.into(),
-            port: 0,
-            path_prefix: String::new(),
-            seed: 1,
-            clients: 1,
-            users_per_client: 10,
-            rate_limit: RateLimit::default(),
-            faults: Faults::default(),
-            clock: Arc::new(SystemClock),
-        }
-    }
-}
+use world::{Client, Moment};
 
 /// Why a simulator did not start, or did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -95,16 +65,6 @@ pub enum SimulatorError {
     Task(#[from] tokio::task::JoinError),
     #[error("failed to serve")]
     Serve(#[source] io::Error),
-}
-
-/// What a caller needs to be one client, and whom it may ask for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClientInfo {
-    pub name: String,
-    pub id: String,
-    pub secret: String,
-    /// Ascending.
-    pub users: Vec<i64>,
 }
 
 /// A running simulator. Dropping it stops it; [`Simulator::shutdown`] also waits.
@@ -125,14 +85,15 @@ impl Simulator {
         // Before the users are invented, so that a taken port is told at once.
         let listener = TcpListener::bind(address).await.map_err(listen)?;
         let bound = listener.local_addr().map_err(listen)?;
-        let (seed, clients, users) = (config.seed, config.clients, config.users_per_client);
-        let world = tokio::task::spawn_blocking(move || invent(seed, clients, users)).await?;
+        let planned = config.clone();
+        let world = tokio::task::spawn_blocking(move || planned.invent()).await?;
         let closing = CancellationToken::new();
         let cut = CancellationToken::new();
         let service = Arc::new(Service {
             world,
             throttle: throttle::Throttle::new(config.rate_limit),
             faults: faults::FaultBox::new(config.faults, config.seed),
+            lists: RwLock::new(config.lists),
             counter: counts::Counter::new(),
             answers: answers::Log::new(),
             clock: config.clock,
@@ -140,16 +101,14 @@ impl Simulator {
             released: watch::Sender::new(0),
             closing: closing.clone(),
         });
-        let router = Router::new()
-            .fallback(service::answer)
-            .with_state(service.clone());
+        let handler = service::answer.with_state(service.clone());
         let connections = Connections {
             listener,
             cut: cut.clone(),
         };
         let server = axum::serve(
             connections,
-            router.into_make_service_with_connect_info::<Caller>(),
+            handler.into_make_service_with_connect_info::<Caller>(),
         )
         .with_graceful_shutdown(closing.cancelled_owned());
         Ok(Self {
@@ -197,6 +156,16 @@ impl Simulator {
         self.service.world.clients().into_iter().map(info).collect()
     }
 
+    /// A client's users with their addresses as these people know them, without the suffix; ids ascending. Users
+    /// without an address, which only a raw record can be, are not among them.
+    ///
+    /// # Errors
+    /// Where there is no such client.
+    pub fn addresses(&self, client_id: &str) -> Result<Vec<(i64, String)>, Refusal> {
+        let client = self.service.world.client(client_id)?;
+        Ok(client.addresses(|id, stored| (id, email::without_suffix(stored, client_id))))
+    }
+
     /// Adds a client without users.
     pub fn add_client(&self, name: &str, id: &str, secret: &str) {
         let client = Client::new(name.to_owned(), id.to_owned(), secret.to_owned(), Vec::new());
@@ -233,8 +202,7 @@ impl Simulator {
     pub fn create_user(&self, client_id: &str, body: Value) -> Result<i64, Refusal> {
         let client = self.service.world.client(client_id)?;
         let now = self.service.clock.now();
-        let (id, _) = self.service.insert(&client, body, now, self.moment())?;
-        Ok(id)
+        Ok(self.service.insert(&client, body, now, self.moment())?.id())
     }
 
     /// Changes a user as the body of a PATCH does, whosever it is.
@@ -259,35 +227,35 @@ impl Simulator {
     /// Puts this very user in the place of whatever the id had.
     ///
     /// # Errors
-    /// Where there is no such client, or another one has the id.
+    /// Where there is no such client, or somebody else has the id.
     pub fn place_user(&self, client_id: &str, user: &User) -> Result<(), Refusal> {
-        self.place(client_id, user.id, Record::of(user))
+        self.place(client_id, Record::of(user))
     }
 
     /// Serves these very bytes as the user's record: in a GET, and within lists.
     ///
     /// # Errors
-    /// Where there is no such client, or another one has the id.
+    /// Where there is no such client, or somebody else has the id.
     pub fn place_raw(&self, client_id: &str, id: i64, record: impl AsRef<[u8]>) -> Result<(), Refusal> {
-        self.place(client_id, id, Record::raw(record.as_ref()))
+        self.place(client_id, Record::raw(id, record.as_ref()))
     }
 
-    fn place(&self, client_id: &str, id: i64, record: Record) -> Result<(), Refusal> {
-        let client = self.service.world.client(client_id)?;
-        if let Ok(owner) = self.service.world.owner(id)
-            && owner.id != client.id
-        {
+    fn place(&self, client_id: &str, record: Record) -> Result<(), Refusal> {
+        let (id, world) = (record.id(), &self.service.world);
+        let client = world.client(client_id)?;
+        let anothers = world.owner(id).is_ok_and(|owner| owner.id != client.id);
+        if anothers || world.organization.has_member(id) {
             return Err(Refusal::NotOurUser(id));
         }
-        self.service.world.skip_ids_to(id);
-        client.put(id, record, self.moment(), self.service.faults.now().read_lag);
+        world.skip_ids_to(id);
+        client.put(record, self.moment(), self.service.faults.now().read_lag);
         Ok(())
     }
 
     /// A user's record as it is served once reads have caught up.
     pub fn user_json(&self, id: i64) -> Option<Bytes> {
         let owner = self.service.world.owner(id).ok()?;
-        Some(owner.primary(id)?.json())
+        Some(Bytes::copy_from_slice(owner.primary(id)?.json()))
     }
 
     /// What has been asked so far.
@@ -316,6 +284,15 @@ impl Simulator {
 
     pub fn set_faults(&self, faults: Faults) {
         self.service.faults.with(|now| *now = faults);
+    }
+
+    pub fn lists(&self) -> Lists {
+        self.service.lists()
+    }
+
+    /// Makes the list routes those of another server.
+    pub fn set_lists(&self, lists: Lists) {
+        *self.service.lists.write().unwrap_or_else(PoisonError::into_inner) = lists;
     }
 
     /// Answers the next `times` requests that `target` means with `answer`. Older scripts come first.
@@ -349,24 +326,4 @@ impl Drop for Simulator {
         self.service.closing.cancel();
         self.cut.cancel();
     }
-}
-
-fn invent(seed: u64, clients: usize, users_per_client: usize) -> World {
-    let credentials: Vec<_> = (0..clients)
-        .map(|index| People::credentials(seed, index))
-        .collect();
-    let mut people = People::new(seed);
-    let settled = people.settle(&credentials, users_per_client);
-    let world = World::new();
-    world.skip_ids_to(people.next_id() - 1);
-    for (credentials, users) in credentials.into_iter().zip(settled) {
-        let records = users.iter().map(|user| (user.id, Record::of(user))).collect();
-        world.add(Client::new(
-            credentials.name,
-            credentials.id,
-            credentials.secret,
-            records,
-        ));
-    }
-    world
 }

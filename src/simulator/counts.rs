@@ -7,6 +7,7 @@ use tokio::sync::watch;
 pub enum RouteKind {
     GetUser,
     ListUsers,
+    ListOrganizationUsers,
     CreateUser,
     UpdateUser,
     DeleteUser,
@@ -20,6 +21,7 @@ pub struct RequestCounts {
     pub total: u64,
     pub get_user: u64,
     pub list_users: u64,
+    pub list_organization_users: u64,
     pub create_user: u64,
     pub update_user: u64,
     pub delete_user: u64,
@@ -38,6 +40,7 @@ impl RequestCounts {
         *match kind {
             RouteKind::GetUser => &mut self.get_user,
             RouteKind::ListUsers => &mut self.list_users,
+            RouteKind::ListOrganizationUsers => &mut self.list_organization_users,
             RouteKind::CreateUser => &mut self.create_user,
             RouteKind::UpdateUser => &mut self.update_user,
             RouteKind::DeleteUser => &mut self.delete_user,

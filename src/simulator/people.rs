@@ -2,7 +2,10 @@
 
 mod cultures;
 
-use std::collections::HashSet;
+use std::{
+    collections::HashSet,
+    hash::{DefaultHasher, Hash, Hasher},
+};
 
 use chrono::{DateTime, SecondsFormat, TimeDelta};
 use fastrand::Rng;
@@ -54,24 +57,43 @@ impl People {
         Credentials { name, id, secret }
     }
 
-    /// The users of several clients; their ids interleave and have gaps, as where users come and go over the years.
-    pub(super) fn settle(&mut self, clients: &[Credentials], users_per_client: usize) -> Vec<Vec<User>> {
+    /// The users of several clients, and among them so many people without a client; their ids interleave and have
+    /// gaps, as where users come and go over the years. `home` gets each with the place of its client.
+    pub(super) fn settle(
+        &mut self,
+        clients: &[Credentials],
+        users_per_client: usize,
+        plain: usize,
+        mut home: impl FnMut(Option<usize>, User),
+    ) {
         const YEARS_MINUTES: i64 = 3 * 365 * 24 * 60;
-        let total = i64::try_from(clients.len() * users_per_client)
-            .unwrap_or(i64::MAX)
-            .max(1);
-        let mut settled = vec![Vec::with_capacity(users_per_client); clients.len()];
+        let total = (clients.len() * users_per_client).max(1);
+        let (mut settled, mut settled_plain) = (0, 0);
         let mut addresses = HashSet::with_capacity(users_per_client);
-        for step in 0..users_per_client {
-            for (index, client) in clients.iter().enumerate() {
-                self.next_id += self.ids.i64(0..3);
-                let before = i64::try_from(step * clients.len() + index).unwrap_or(i64::MAX);
-                let age = TimeDelta::minutes(before.saturating_mul(YEARS_MINUTES) / total);
-                settled[index].push(self.user(self.next_id, client, age, &mut addresses));
-                self.next_id += 1;
+        let mut settle = |client: Option<usize>, age: usize| {
+            self.next_id += self.ids.i64(0..3);
+            let age = i64::try_from(age)
+                .unwrap_or(i64::MAX)
+                .saturating_mul(YEARS_MINUTES)
+                / i64::try_from(total).unwrap_or(i64::MAX);
+            let client_id = client.map(|client| clients[client].id.as_str());
+            let user = self.user(self.next_id, client_id, TimeDelta::minutes(age), &mut addresses);
+            home(client, user);
+            self.next_id += 1;
+        };
+        for _ in 0..users_per_client {
+            for client in 0..clients.len() {
+                settle(Some(client), settled);
+                settled += 1;
+            }
+            while settled_plain < plain * settled / total {
+                settle(None, settled);
+                settled_plain += 1;
             }
         }
-        settled
+        for _ in settled_plain..plain {
+            settle(None, settled);
+        }
     }
 
     /// The lowest id that no settled user has.
@@ -79,7 +101,8 @@ impl People {
         self.next_id
     }
 
-    fn user(&self, id: i64, client: &Credentials, age: TimeDelta, addresses: &mut HashSet<String>) -> User {
+    /// `addresses` has the hashes of those that are taken: a chance collision only makes an address longer.
+    fn user(&self, id: i64, client_id: Option<&str>, age: TimeDelta, addresses: &mut HashSet<u64>) -> User {
         let mut rng = Rng::with_seed(mix(self.seed, id.unsigned_abs()));
         let culture = &CULTURES[rng.usize(..CULTURES.len())];
         let (given, given_ascii) = pick(&mut rng, culture.given);
@@ -92,12 +115,15 @@ impl People {
         let local = address(&mut rng, given_ascii, family_ascii);
         let domain = pick(&mut rng, culture.domains);
         let mut plain = format!("{local}@{domain}");
-        if !addresses.insert(plain.clone()) {
+        if !addresses.insert(hash(&plain)) {
             // The id makes it unique without a search.
             plain = format!("{local}.{id}@{domain}");
-            addresses.insert(plain.clone());
+            addresses.insert(hash(&plain));
         }
-        let email = email::with_suffix(&plain, &client.id);
+        let email = match client_id {
+            Some(client_id) => email::with_suffix(&plain, client_id),
+            None => plain,
+        };
         User {
             id,
             username: (!chance(&mut rng, 2)).then(|| email::username(&email)),
@@ -121,6 +147,12 @@ fn mix(seed: u64, number: u64) -> u64 {
     let mut mixed = seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     mixed ^ (mixed >> 31)
+}
+
+fn hash(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
 }
 
 fn chance(rng: &mut Rng, percent: u32) -> bool {
@@ -229,7 +261,31 @@ mod tests {
 
     fn settle(seed: u64) -> Vec<Vec<User>> {
         let clients = [People::credentials(seed, 0), People::credentials(seed, 1)];
-        People::new(seed).settle(&clients, 500)
+        let mut settled = vec![Vec::new(); 2];
+        People::new(seed).settle(&clients, 500, 0, |client, user| {
+            settled[client.expect("nobody is without a client")].push(user);
+        });
+        settled
+    }
+
+    #[test]
+    fn people_without_a_client_live_among_the_others() {
+        let clients = [People::credentials(1, 0)];
+        let mut plain = Vec::new();
+        let mut ids = Vec::new();
+        People::new(1).settle(&clients, 10, 5, |client, user| {
+            ids.push(user.id);
+            if client.is_none() {
+                plain.push(user);
+            }
+        });
+        assert!(ids.is_sorted() && ids.len() == 15);
+        assert_eq!(plain.len(), 5);
+        assert!(plain.iter().all(|user| !user.email.contains('+')));
+        assert!(plain[0].id < ids[5] && plain[4].id == ids[14]);
+        let mut alone = 0;
+        People::new(1).settle(&[], 10, 5, |_, _| alone += 1);
+        assert_eq!(alone, 5);
     }
 
     #[test]

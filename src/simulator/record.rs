@@ -62,10 +62,12 @@ impl User {
 /// A user's JSON within the whole answer to a GET of it, so that such a GET copies nothing.
 #[derive(Debug)]
 pub(super) struct Record {
+    id: i64,
+    /// Of the answer.
+    hash: u64,
     answer: Bytes,
-    etag: HeaderValue,
     /// `None` for a raw record that no address can find.
-    email: Option<Arc<str>>,
+    email: Option<Box<str>>,
 }
 
 const HEAD: &[u8] = br#"{"status":"success","data":"#;
@@ -74,24 +76,32 @@ const TAIL: &[u8] = b"}";
 impl Record {
     pub(super) fn of(user: &User) -> Self {
         let json = serde_json::to_vec(user).expect("a user's keys are strings");
-        Self::new(&json, Some(user.email.as_str()))
+        Self::new(user.id, &json, Some(user.email.as_str().into()))
     }
 
     /// Any bytes at all; where they are an object with an `email`, that address finds them.
-    pub(super) fn raw(json: &[u8]) -> Self {
+    pub(super) fn raw(id: i64, json: &[u8]) -> Self {
         let email = serde_json::from_slice::<BTreeMap<String, &RawValue>>(json)
             .ok()
             .and_then(|fields| serde_json::from_str::<String>(fields.get("email")?.get()).ok());
-        Self::new(json, email.as_deref())
+        Self::new(id, json, email.map(String::into_boxed_str))
     }
 
-    fn new(json: &[u8], email: Option<&str>) -> Self {
+    fn new(id: i64, json: &[u8], email: Option<Box<str>>) -> Self {
         let answer = Bytes::from([HEAD, json, TAIL].concat());
+        let mut hasher = DefaultHasher::new();
+        hasher.write(&answer);
         Self {
-            etag: etag(&answer),
+            id,
+            hash: hasher.finish(),
             answer,
-            email: email.map(Arc::from),
+            email,
         }
+    }
+
+    /// Whose record it is, whatever it says itself.
+    pub(super) fn id(&self) -> i64 {
+        self.id
     }
 
     pub(super) fn answer(&self) -> Bytes {
@@ -99,24 +109,23 @@ impl Record {
     }
 
     pub(super) fn etag(&self) -> HeaderValue {
-        self.etag.clone()
+        tag(self.answer.len(), self.hash)
     }
 
-    pub(super) fn email(&self) -> Option<&Arc<str>> {
-        self.email.as_ref()
+    pub(super) fn email(&self) -> Option<&str> {
+        self.email.as_deref()
     }
 
     /// The user alone.
-    pub(super) fn json(&self) -> Bytes {
-        self.answer.slice(HEAD.len()..self.answer.len() - TAIL.len())
+    pub(super) fn json(&self) -> &[u8] {
+        &self.answer[HEAD.len()..self.answer.len() - TAIL.len()]
     }
 
     /// The record with these fields replaced and every other one left as it is spelled.
     ///
     /// `None` where the record is not an object.
     pub(super) fn patched(&self, changes: &Map<String, Value>) -> Option<Self> {
-        let json = self.json();
-        let mut fields: BTreeMap<String, Box<RawValue>> = serde_json::from_slice(&json).ok()?;
+        let mut fields: BTreeMap<String, Box<RawValue>> = serde_json::from_slice(self.json()).ok()?;
         for (key, value) in changes {
             if key == "metadata" && value.is_null() {
                 fields.remove(key);
@@ -124,7 +133,7 @@ impl Record {
                 fields.insert(key.clone(), to_raw_value(value).ok()?);
             }
         }
-        Some(Self::raw(&in_order(fields)))
+        Some(Self::raw(self.id, &in_order(fields)))
     }
 }
 
@@ -159,8 +168,11 @@ fn in_order(mut fields: BTreeMap<String, Box<RawValue>>) -> Vec<u8> {
     json.into_bytes()
 }
 
-/// The body of an answer that lists these records, and its entity tag.
-pub(super) fn list(records: &[Arc<Record>]) -> (Bytes, HeaderValue) {
+/// The body of an answer that lists these records, and its entity tag. `write` writes one of them.
+pub(super) fn list(
+    records: &[Arc<Record>],
+    mut write: impl FnMut(&Record, &mut Vec<u8>),
+) -> (Bytes, HeaderValue) {
     let bytes: usize = records.iter().map(|record| record.answer.len()).sum();
     let mut body = Vec::with_capacity(bytes + HEAD.len() + TAIL.len() + 2);
     let mut hasher = DefaultHasher::new();
@@ -170,25 +182,18 @@ pub(super) fn list(records: &[Arc<Record>]) -> (Bytes, HeaderValue) {
         if index > 0 {
             body.push(b',');
         }
-        body.extend_from_slice(&record.json());
-        hasher.write(record.etag.as_bytes());
+        write(record, &mut body);
+        hasher.write_u64(record.hash);
     }
     body.push(b']');
     body.extend_from_slice(TAIL);
-    let tag = tag(body.len(), &hasher);
+    let tag = tag(body.len(), hasher.finish());
     (Bytes::from(body), tag)
 }
 
-fn etag(body: &[u8]) -> HeaderValue {
-    let mut hasher = DefaultHasher::new();
-    hasher.write(body);
-    tag(body.len(), &hasher)
-}
-
 /// A weak entity tag of a length and a hash: the shape of Express's, without its SHA-1.
-fn tag(length: usize, hasher: &DefaultHasher) -> HeaderValue {
-    HeaderValue::from_str(&format!("W/\"{length:x}-{:016x}\"", hasher.finish()))
-        .expect("hex digits fit a header")
+fn tag(length: usize, hash: u64) -> HeaderValue {
+    HeaderValue::try_from(format!("W/\"{length:x}-{hash:016x}\"")).expect("hex digits fit a header")
 }
 
 #[cfg(test)]
@@ -213,14 +218,14 @@ mod tests {
     fn a_patch_keeps_what_it_does_not_name_byte_for_byte() {
         let raw = br#"{"id":9007199254740993,"zeta":1.00,"email":"a@example.com","bio":"\ud800","metadata":{"a":1}}"#;
         let changes = serde_json::json!({ "name": "Ann", "metadata": null });
-        let patched = Record::raw(raw)
+        let patched = Record::raw(7, raw)
             .patched(changes.as_object().expect("an object"))
             .expect("the record is an object");
         assert_eq!(
-            patched.json(),
+            String::from_utf8_lossy(patched.json()),
             r#"{"id":9007199254740993,"email":"a@example.com","name":"Ann","bio":"\ud800","zeta":1.00}"#
         );
-        assert_eq!(patched.email().map(AsRef::as_ref), Some("a@example.com"));
-        assert!(Record::raw(b"[1]").patched(&Map::new()).is_none());
+        assert_eq!(patched.email(), Some("a@example.com"));
+        assert!(Record::raw(7, b"[1]").patched(&Map::new()).is_none());
     }
 }

@@ -12,6 +12,17 @@ pub enum Refusal {
          Auth bearer token as 'Authentication' header"
     )]
     NoSecret,
+    /// On a route without a client in its path.
+    #[error(
+        "ApiAuthStrategy - Only 'x-cal-secret-key' header provided. Please also provide 'x-cal-client-id' header or \
+         Auth bearer token as 'Authentication' header"
+    )]
+    NoClientId,
+    #[error(
+        "ApiAuthStrategy - No authentication method provided. Either pass an API key as 'Bearer' header or OAuth \
+         client credentials as 'x-cal-secret-key' and 'x-cal-client-id' headers"
+    )]
+    NoCredentials,
     #[error("ApiAuthStrategy - oAuth client - Client with ID {0} not found")]
     UnknownClient(String),
     #[error("ApiAuthStrategy - oAuth client - Invalid client secret")]
@@ -21,6 +32,11 @@ pub enum Refusal {
         "OAuthClientGuard - forbidden. oAuth client with id={0} does not belong to the organization with id=1."
     )]
     Forbidden(String),
+    /// The organisation in the path is another one.
+    #[error("RolesGuard - User is not a member of the organization with id={0}.")]
+    NotAMember(String),
+    #[error("Forbidden resource")]
+    ForbiddenResource,
     /// The one refusal that means that a user is gone.
     #[error("User with ID {0} is not part of this OAuth client.")]
     NotOurUser(i64),
@@ -78,8 +94,12 @@ struct Fault<'a> {
 impl Refusal {
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::NoSecret | Self::UnknownClient(_) | Self::WrongSecret => StatusCode::UNAUTHORIZED,
-            Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::NoSecret
+            | Self::NoClientId
+            | Self::NoCredentials
+            | Self::UnknownClient(_)
+            | Self::WrongSecret => StatusCode::UNAUTHORIZED,
+            Self::Forbidden(_) | Self::NotAMember(_) | Self::ForbiddenResource => StatusCode::FORBIDDEN,
             Self::NotOurUser(_) | Self::NoRoute { .. } | Self::RecordMissing => StatusCode::NOT_FOUND,
             Self::NotNumeric | Self::Violations(_) | Self::InvalidEmail(_) | Self::UnreadableBody(_) => {
                 StatusCode::BAD_REQUEST
@@ -93,8 +113,12 @@ impl Refusal {
 
     fn code(&self) -> &'static str {
         match self {
-            Self::NoSecret | Self::UnknownClient(_) | Self::WrongSecret => "UnauthorizedException",
-            Self::Forbidden(_) => "ForbiddenException",
+            Self::NoSecret
+            | Self::NoClientId
+            | Self::NoCredentials
+            | Self::UnknownClient(_)
+            | Self::WrongSecret => "UnauthorizedException",
+            Self::Forbidden(_) | Self::NotAMember(_) | Self::ForbiddenResource => "ForbiddenException",
             Self::NotOurUser(_) | Self::NoRoute { .. } => "NotFoundException",
             Self::RecordMissing => "NOT_FOUND",
             Self::NotNumeric | Self::Violations(_) | Self::InvalidEmail(_) | Self::UnreadableBody(_) => {

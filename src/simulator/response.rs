@@ -27,6 +27,14 @@ impl Reply {
             etag: Some(record.etag()),
         }
     }
+
+    pub(super) fn list((body, etag): (Bytes, HeaderValue)) -> Self {
+        Self::Json {
+            status: StatusCode::OK,
+            body,
+            etag: Some(etag),
+        }
+    }
 }
 
 pub(super) fn send(reply: Reply) -> Response {
@@ -70,12 +78,29 @@ pub(super) fn respond(status: u16, headers: Vec<(&'static str, String)>, body: B
     response
 }
 
+/// What nginx says to a request line that does not fit its buffers.
+pub(super) fn url_too_long() -> Response {
+    const PAGE: &str = "<html>\r\n<head><title>414 Request-URI Too Large</title></head>\r\n<body>\r\n\
+                        <center><h1>414 Request-URI Too Large</h1></center>\r\n<hr><center>nginx</center>\r\n\
+                        </body>\r\n</html>\r\n";
+    let headers = [
+        ("server", "nginx"),
+        ("content-type", "text/html"),
+        ("connection", "close"),
+    ];
+    let headers = headers.map(|(name, value)| (name, value.to_owned()));
+    respond(414, headers.into(), Bytes::from_static(PAGE.as_bytes()))
+}
+
 pub(super) fn finish(mut response: Response, verdict: Option<Verdict>) -> Response {
     if let Some(verdict) = verdict {
+        const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit-default");
+        const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining-default");
+        const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset-default");
         let headers = response.headers_mut();
-        headers.insert("x-ratelimit-limit-default", verdict.limit.into());
-        headers.insert("x-ratelimit-remaining-default", verdict.remaining.into());
-        headers.insert("x-ratelimit-reset-default", verdict.reset.into());
+        headers.insert(LIMIT, verdict.limit.into());
+        headers.insert(REMAINING, verdict.remaining.into());
+        headers.insert(RESET, verdict.reset.into());
     }
     response
 }

@@ -9,6 +9,7 @@ use super::counts::RouteKind;
 pub(super) enum Route<'a> {
     Users { client: &'a str },
     User { client: &'a str, user: &'a str },
+    OrganizationUsers { organization: &'a str },
     Unknown,
 }
 
@@ -17,11 +18,27 @@ impl<'a> Route<'a> {
     pub(super) fn of(method: &Method, path: &'a str, prefix: &str) -> (RouteKind, Self) {
         let Some(rest) = path
             .strip_prefix(prefix)
-            .and_then(|path| path.strip_prefix("/v2/oauth-clients/"))
+            .and_then(|path| path.strip_prefix("/v2/"))
         else {
             return (RouteKind::Unknown, Self::Unknown);
         };
         let rest = rest.strip_suffix('/').unwrap_or(rest);
+        let Some(rest) = rest.strip_prefix("oauth-clients/") else {
+            let organization = rest
+                .strip_prefix("organizations/")
+                .and_then(|rest| rest.strip_suffix("/users"));
+            return match organization {
+                Some(organization)
+                    if method == Method::GET && !organization.is_empty() && !organization.contains('/') =>
+                {
+                    (
+                        RouteKind::ListOrganizationUsers,
+                        Self::OrganizationUsers { organization },
+                    )
+                }
+                _ => (RouteKind::Unknown, Self::Unknown),
+            };
+        };
         let mut segments = rest.split('/');
         let route = match (segments.next(), segments.next(), segments.next(), segments.next()) {
             (Some(client), Some("users"), None, None) if !client.is_empty() => Self::Users { client },
@@ -44,7 +61,7 @@ impl<'a> Route<'a> {
     pub(super) fn client(&self) -> Option<&'a str> {
         match self {
             Self::Users { client } | Self::User { client, .. } => Some(client),
-            Self::Unknown => None,
+            Self::OrganizationUsers { .. } | Self::Unknown => None,
         }
     }
 
@@ -56,13 +73,16 @@ impl<'a> Route<'a> {
                 let numeric = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
                 numeric.then(|| user.parse().ok()).flatten()
             }
-            Self::Users { .. } | Self::Unknown => None,
+            Self::Users { .. } | Self::OrganizationUsers { .. } | Self::Unknown => None,
         }
     }
 }
 
 /// Whether the caller holds this very answer, by the weak comparison.
 pub(super) fn holds(headers: &HeaderMap, etag: &[u8]) -> bool {
+    if !headers.contains_key(header::IF_NONE_MATCH) {
+        return false;
+    }
     let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
     let etag = opaque(&String::from_utf8_lossy(etag));
     headers
@@ -94,7 +114,17 @@ mod tests {
             of(Method::POST, "/api/v2/oauth-clients/clx0/users"),
             (RouteKind::CreateUser, Route::Users { client: "clx0" })
         );
+        assert_eq!(
+            of(Method::GET, "/api/v2/organizations/7/users"),
+            (
+                RouteKind::ListOrganizationUsers,
+                Route::OrganizationUsers { organization: "7" }
+            )
+        );
         for (method, path) in [
+            (Method::POST, "/api/v2/organizations/7/users"),
+            (Method::GET, "/api/v2/organizations/7/teams/users"),
+            (Method::GET, "/api/v2/organizations//users"),
             (Method::GET, "/v2/oauth-clients/clx0/users/7"),
             (Method::PUT, "/api/v2/oauth-clients/clx0/users/7"),
             (Method::GET, "/api/v2/oauth-clients/clx0/users/7/x"),

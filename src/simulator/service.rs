@@ -1,11 +1,16 @@
 //! How a request is answered: counted, throttled, let in, read, served, in the order of Cal.com's server.
 
-use std::{convert::Infallible, sync::Arc};
+mod misbehaviour;
+
+use std::{
+    convert::Infallible,
+    sync::{Arc, PoisonError, RwLock},
+};
 
 use axum::{
     body::{Body, Bytes},
     extract::{ConnectInfo, Request, State},
-    http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
+    http::{HeaderMap, StatusCode, request::Parts},
     response::Response,
 };
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
@@ -14,18 +19,18 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    answers::{self, Asked, Delivery, Log, Sent},
-    body,
+    answers::{self, Asked, Log},
     connection::Caller,
     counts::{Counter, RouteKind},
     email,
-    faults::{Answer, FaultBox, Seen},
-    input::{self, Page},
+    faults::{FaultBox, Seen},
+    input::{self, OrganizationPage, Page},
+    lists::{ListRoute, Lists},
     record::{self, Record, User},
     refusal::Refusal,
-    response::{Reply, finish, refuse, respond, send},
+    response::{self, Reply, finish, refuse, send},
     route::{self, Route},
-    throttle::{Throttle, Tracker, Verdict},
+    throttle::{Throttle, Tracker},
     world::{Client, Moment, World},
 };
 use crate::clock::SharedClock;
@@ -36,6 +41,7 @@ pub(super) struct Service {
     pub(super) world: World,
     pub(super) throttle: Throttle,
     pub(super) faults: FaultBox,
+    pub(super) lists: RwLock<Lists>,
     pub(super) counter: Counter,
     pub(super) answers: Log,
     pub(super) clock: SharedClock,
@@ -89,11 +95,15 @@ impl Service {
             millis: now.timestamp_millis(),
             requests: self.counter.update(|counts| counts.add(kind)),
         };
+        let lists = self.lists();
         let latency = self.faults.now().latency;
         if !latency.is_zero() {
             tokio::time::sleep(latency).await;
         }
         let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+        if lists.max_url_bytes.is_some_and(|max| path.len() > max) {
+            return response::url_too_long();
+        }
         let verdict = self.throttle.hit(tracker(&parts.headers, caller), moment.millis);
         if verdict.is_some_and(|verdict| verdict.blocked) {
             self.counter.update(|counts| counts.throttled += 1);
@@ -115,23 +125,27 @@ impl Service {
             _ => Ok(Bytes::new()),
         };
         let reply = match route {
-            Route::Unknown => Err(Refusal::NoRoute {
-                method: parts.method.to_string(),
-                path: path.to_owned(),
-            }),
+            _ if is_missing(kind, &lists) => Err(no_route(parts)),
+            Route::Unknown => Err(no_route(parts)),
+            Route::OrganizationUsers { organization } => {
+                self.list_organization(organization, parts, lists.organization, moment)
+            }
             Route::Users { client } | Route::User { client, .. } => {
                 self.admit(client, &parts.headers).and_then(|client| match kind {
-                    RouteKind::ListUsers => list(&client, &Page::of(&parts.uri, &client.id)?, moment),
+                    RouteKind::ListUsers => list(&client, parts, &lists, moment),
                     RouteKind::CreateUser => self.create(&client, &body?, now, moment),
                     RouteKind::UpdateUser => self.update(&client, user_id(route)?, &body?, moment),
                     RouteKind::DeleteUser => self.delete(&client, user_id(route)?, moment),
-                    RouteKind::GetUser | RouteKind::Unknown => {
+                    RouteKind::GetUser | RouteKind::ListOrganizationUsers | RouteKind::Unknown => {
                         Ok(Reply::user(&*client.get(user_id(route)?, moment)?))
                     }
                 })
             }
         };
-        let reads = matches!(kind, RouteKind::GetUser | RouteKind::ListUsers);
+        let reads = matches!(
+            kind,
+            RouteKind::GetUser | RouteKind::ListUsers | RouteKind::ListOrganizationUsers
+        );
         let response = match reply {
             Ok(Reply::Json { etag: Some(etag), .. })
                 if reads && route::holds(&parts.headers, etag.as_bytes()) =>
@@ -151,6 +165,42 @@ impl Service {
         Ok(client)
     }
 
+    pub(super) fn lists(&self) -> Lists {
+        *self.lists.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn list_organization(
+        &self,
+        organization: &str,
+        parts: &Parts,
+        route: ListRoute,
+        moment: Moment,
+    ) -> Result<Reply, Refusal> {
+        let client = parts
+            .headers
+            .get("x-cal-client-id")
+            .and_then(|id| id.to_str().ok());
+        match (client, parts.headers.contains_key("x-cal-secret-key")) {
+            (Some(client), _) => self.admit(client, &parts.headers)?,
+            (None, true) => return Err(Refusal::NoClientId),
+            (None, false) => return Err(Refusal::NoCredentials),
+        };
+        let own = &self.world.organization;
+        match organization.parse() {
+            _ if route == ListRoute::Forbidden => return Err(Refusal::ForbiddenResource),
+            Ok::<i64, _>(id) if id == own.id => {}
+            Ok(_) => return Err(Refusal::NotAMember(organization.to_owned())),
+            Err(_) => return Err(Refusal::ForbiddenResource),
+        }
+        let page = OrganizationPage::of(&parts.uri)?;
+        let records = self
+            .world
+            .organization_page(page.emails.as_deref(), page.skip, page.take, moment);
+        Ok(Reply::list(record::list(&records, |record, body| {
+            own.write(record, body);
+        })))
+    }
+
     fn create(
         &self,
         client: &Client,
@@ -160,12 +210,12 @@ impl Service {
     ) -> Result<Reply, Refusal> {
         const ACCESS: TimeDelta = TimeDelta::minutes(60);
         const REFRESH: TimeDelta = TimeDelta::days(365);
-        let (id, record) = self.insert(client, parse(body)?, now, moment)?;
-        let user = record.json();
+        let record = self.insert(client, parse(body)?, now, moment)?;
+        let id = record.id();
         // Nobody uses the tokens; they have the shape of those that the server signs.
         let token = |kind: &str| format!("eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.{kind}{id}.simulated");
         let mut body = br#"{"status":"success","data":{"user":"#.to_vec();
-        body.extend_from_slice(&user);
+        body.extend_from_slice(record.json());
         body.extend_from_slice(
             format!(
                 r#","accessToken":"{}","accessTokenExpiresAt":{},"refreshToken":"{}","refreshTokenExpiresAt":{}}}}}"#,
@@ -190,7 +240,7 @@ impl Service {
         body: Value,
         now: DateTime<Utc>,
         moment: Moment,
-    ) -> Result<(i64, Arc<Record>), Refusal> {
+    ) -> Result<Arc<Record>, Refusal> {
         let fields = input::fields(body, true, &client.id)?;
         let text = |key: &str| fields.get(key).and_then(Value::as_str).map(str::to_owned);
         let id = self.world.next_id();
@@ -219,7 +269,7 @@ impl Service {
                 .cloned(),
         };
         let lag = self.faults.now().read_lag;
-        Ok((id, client.insert(id, Record::of(&user), moment, lag)?))
+        client.insert(Record::of(&user), moment, lag)
     }
 
     fn update(&self, client: &Client, id: i64, body: &[u8], moment: Moment) -> Result<Reply, Refusal> {
@@ -244,85 +294,6 @@ impl Service {
         let lag = self.faults.now().read_lag;
         Ok(Reply::user(&*client.delete(id, moment, lag)?))
     }
-
-    /// The faulty response, or `None` where the true one follows.
-    async fn misbehave(
-        &self,
-        fault: Answer,
-        caller: &Caller,
-        now: DateTime<Utc>,
-        path: &str,
-        verdict: Option<Verdict>,
-    ) -> Option<Response> {
-        let marked = |body, delivery, sent| {
-            let mut response = Response::new(body);
-            response.extensions_mut().insert(Sent { delivery, body: sent });
-            response
-        };
-        let json = |body, delivery, sent| {
-            let mut response = marked(body, delivery, sent);
-            let json = HeaderValue::from_static("application/json; charset=utf-8");
-            response.headers_mut().insert(header::CONTENT_TYPE, json);
-            response
-        };
-        Some(match fault {
-            Answer::Respond {
-                status,
-                headers,
-                body,
-            } => respond(status, headers, body),
-            Answer::Refuse(refusal) => finish(refuse(&refusal, now, path), verdict),
-            Answer::CutShort { declared_bytes, sent } => {
-                let mut response = json(body::cut_short(sent.clone()), Delivery::Cut, sent);
-                response
-                    .headers_mut()
-                    .insert(header::CONTENT_LENGTH, HeaderValue::from(declared_bytes));
-                response
-            }
-            Answer::Endless => json(
-                body::endless(self.closing.clone()),
-                Delivery::Endless,
-                Bytes::new(),
-            ),
-            Answer::Drip { body, pause } => {
-                let drops = body::drip(body.clone(), pause, self.closing.clone());
-                json(drops, Delivery::Drip, body)
-            }
-            Answer::GzipBomb { inflated_bytes } => {
-                let mut response = json(body::gzip_bomb(inflated_bytes), Delivery::Bomb, Bytes::new());
-                response
-                    .headers_mut()
-                    .insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-                response
-            }
-            Answer::Close => {
-                caller.cut.cancel();
-                marked(Body::empty(), Delivery::Closed, Bytes::new())
-            }
-            Answer::Hang => {
-                self.hang().await;
-                return None;
-            }
-        })
-    }
-
-    async fn hang(&self) {
-        /// Counts down also when the caller leaves, which drops the future.
-        struct Hanging<'a>(&'a Counter);
-        impl Drop for Hanging<'_> {
-            fn drop(&mut self) {
-                self.0.update(|counts| counts.hanging -= 1);
-            }
-        }
-        // Subscribed first: whoever sees the count can release at once.
-        let mut released = self.released.subscribe();
-        self.counter.update(|counts| counts.hanging += 1);
-        let _hanging = Hanging(&self.counter);
-        tokio::select! {
-            () = self.closing.cancelled() => {}
-            changed = released.changed() => changed.expect("the sender lives as long as the service"),
-        }
-    }
 }
 
 fn tracker(headers: &HeaderMap, caller: &Caller) -> Tracker {
@@ -336,14 +307,32 @@ fn user_id(route: Route<'_>) -> Result<i64, Refusal> {
     route.user_id().ok_or(Refusal::NotNumeric)
 }
 
-fn list(client: &Client, page: &Page, moment: Moment) -> Result<Reply, Refusal> {
+/// Whether another server would not know the route.
+fn is_missing(kind: RouteKind, lists: &Lists) -> bool {
+    match kind {
+        RouteKind::ListUsers => lists.users == ListRoute::Missing,
+        RouteKind::ListOrganizationUsers => lists.organization == ListRoute::Missing,
+        _ => false,
+    }
+}
+
+fn no_route(parts: &Parts) -> Refusal {
+    let path = parts.uri.path_and_query();
+    Refusal::NoRoute {
+        method: parts.method.to_string(),
+        path: path.map_or("/", |path| path.as_str()).to_owned(),
+    }
+}
+
+fn list(client: &Client, parts: &Parts, lists: &Lists, moment: Moment) -> Result<Reply, Refusal> {
+    if lists.users == ListRoute::Forbidden {
+        return Err(Refusal::ForbiddenResource);
+    }
+    let page = Page::of(&parts.uri, &client.id, lists)?;
     let records = client.page(page.emails.as_deref(), page.offset, page.limit, moment);
-    let (body, etag) = record::list(&records);
-    Ok(Reply::Json {
-        status: StatusCode::OK,
-        body,
-        etag: Some(etag),
-    })
+    Ok(Reply::list(record::list(&records, |record, body| {
+        body.extend_from_slice(record.json());
+    })))
 }
 
 async fn read(body: Body) -> Result<Bytes, Refusal> {

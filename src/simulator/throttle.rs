@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     net::IpAddr,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -56,6 +56,19 @@ pub(super) struct Verdict {
     pub(super) blocked: bool,
 }
 
+/// What is used of a client's rate limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Budget {
+    /// Hits in the window that is open now; 0 when there is none, or no limit.
+    pub hits: u32,
+    /// Whether a request would be refused now.
+    pub blocked: bool,
+    /// How often going over has begun a block.
+    pub blocks: u64,
+    /// Requests that were answered by a 429.
+    pub refused: u64,
+}
+
 #[derive(Debug)]
 pub(super) struct Throttle(Mutex<Buckets>);
 
@@ -72,6 +85,33 @@ struct Bucket {
     hits: u32,
     window_ends: i64,
     block_ends: i64,
+    blocks: u64,
+    refused: u64,
+}
+
+impl Bucket {
+    fn count(&mut self, hits: u32, limit: u32, times: RateLimit, now: i64) {
+        if self.window_ends <= now {
+            self.hits = 0;
+            self.window_ends = now.saturating_add(millis(times.window));
+        }
+        self.hits = self.hits.saturating_add(hits);
+        if self.block_ends <= now && self.hits > limit {
+            self.block_ends = now.saturating_add(millis(times.block));
+            self.blocks += 1;
+        }
+    }
+}
+
+impl Buckets {
+    /// How many hits a window are let through; `None` where the limit is off.
+    fn limit(&self, tracker: &Tracker) -> Option<u32> {
+        let limit = match tracker {
+            Tracker::Client(_) => self.limit.per_client,
+            Tracker::Ip(_) => self.limit.per_ip,
+        };
+        (self.limit.per_client > 0 && limit > 0).then_some(limit)
+    }
 }
 
 impl Throttle {
@@ -84,7 +124,7 @@ impl Throttle {
 
     /// Replaces the limit and forgets every hit and block.
     pub(super) fn set(&self, limit: RateLimit) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Buckets {
+        *self.lock() = Buckets {
             limit,
             by_tracker: HashMap::new(),
         };
@@ -92,30 +132,12 @@ impl Throttle {
 
     /// Counts one hit. `None` where the limit is off.
     pub(super) fn hit(&self, tracker: Tracker, now: i64) -> Option<Verdict> {
-        let mut buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let RateLimit {
-            per_client,
-            per_ip,
-            window,
-            block,
-        } = buckets.limit;
-        let limit = match tracker {
-            Tracker::Client(_) => per_client,
-            Tracker::Ip(_) => per_ip,
-        };
-        if per_client == 0 || limit == 0 {
-            return None;
-        }
+        let mut buckets = self.lock();
+        let (limit, times) = (buckets.limit(&tracker)?, buckets.limit);
         let bucket = buckets.by_tracker.entry(tracker).or_default();
-        if bucket.window_ends <= now {
-            bucket.hits = 0;
-            bucket.window_ends = now.saturating_add(millis(window));
-        }
-        bucket.hits = bucket.hits.saturating_add(1);
-        if bucket.block_ends <= now && bucket.hits > limit {
-            bucket.block_ends = now.saturating_add(millis(block));
-        }
+        bucket.count(1, limit, times, now);
         let blocked = bucket.block_ends > now;
+        bucket.refused += u64::from(blocked);
         let ends = if blocked {
             bucket.block_ends
         } else {
@@ -127,6 +149,35 @@ impl Throttle {
             reset: (ends - now + 999) / 1000,
             blocked,
         })
+    }
+
+    /// Counts hits that nobody waits for.
+    pub(super) fn burn(&self, tracker: Tracker, hits: u32, now: i64) {
+        let mut buckets = self.lock();
+        if let Some(limit) = buckets.limit(&tracker)
+            && hits > 0
+        {
+            let times = buckets.limit;
+            let bucket = buckets.by_tracker.entry(tracker).or_default();
+            bucket.count(hits, limit, times, now);
+        }
+    }
+
+    pub(super) fn budget(&self, tracker: &Tracker, now: i64) -> Budget {
+        let buckets = self.lock();
+        buckets
+            .by_tracker
+            .get(tracker)
+            .map_or_else(Budget::default, |bucket| Budget {
+                hits: if bucket.window_ends > now { bucket.hits } else { 0 },
+                blocked: bucket.block_ends > now,
+                blocks: bucket.blocks,
+                refused: bucket.refused,
+            })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Buckets> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -182,6 +233,38 @@ mod tests {
         }
         let again = throttle.hit(client(), 60_002).expect("the limit is on");
         assert_eq!((again.reset, again.blocked), (60, true));
+    }
+
+    #[test]
+    fn a_budget_tells_what_was_used_and_how_often_it_blocked() {
+        let throttle = throttle();
+        assert_eq!(throttle.budget(&client(), 0), Budget::default());
+        throttle.burn(client(), 2, 0);
+        let used = Budget {
+            hits: 2,
+            ..Budget::default()
+        };
+        assert_eq!(throttle.budget(&client(), 59_999), used);
+        assert_eq!(throttle.budget(&client(), 60_000), Budget::default());
+        // A burnt hit begins a window as any other one does.
+        let next = throttle.hit(client(), 60_500).expect("the limit is on");
+        assert_eq!((next.remaining, next.reset), (1, 60));
+        throttle.burn(client(), 2, 60_501);
+        assert!(throttle.hit(client(), 60_502).expect("the limit is on").blocked);
+        let blocked = Budget {
+            hits: 4,
+            blocked: true,
+            blocks: 1,
+            refused: 1,
+        };
+        assert_eq!(throttle.budget(&client(), 60_502), blocked);
+        throttle.burn(client(), 0, 200_000);
+        let over = Budget {
+            hits: 0,
+            blocked: false,
+            ..blocked
+        };
+        assert_eq!(throttle.budget(&client(), 200_000), over);
     }
 
     #[test]

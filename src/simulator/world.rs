@@ -1,5 +1,6 @@
 //! The clients and their users, as the source's database and its lagging replica hold them.
 
+mod organization;
 mod views;
 
 use std::sync::{
@@ -8,6 +9,7 @@ use std::sync::{
 };
 
 use super::{record::Record, refusal::Refusal};
+pub(super) use organization::Organization;
 pub(super) use views::Moment;
 pub use views::ReadLag;
 use views::{View, Views};
@@ -15,6 +17,8 @@ use views::{View, Views};
 /// Every client and, through them, every user.
 #[derive(Debug)]
 pub(super) struct World {
+    /// To which all clients belong.
+    pub(super) organization: Organization,
     clients: RwLock<Vec<Arc<Client>>>,
     last_id: AtomicI64,
 }
@@ -35,8 +39,9 @@ struct Access {
 }
 
 impl World {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(organization: Organization) -> Self {
         Self {
+            organization,
             clients: RwLock::default(),
             last_id: AtomicI64::new(0),
         }
@@ -86,7 +91,7 @@ impl World {
 }
 
 impl Client {
-    pub(super) fn new(name: String, id: String, secret: String, users: Vec<(i64, Record)>) -> Self {
+    pub(super) fn new(name: String, id: String, secret: String, users: Vec<Arc<Record>>) -> Self {
         Self {
             name,
             id,
@@ -147,37 +152,44 @@ impl Client {
         self.read(now, |view| match emails {
             None => view.users.values().skip(offset).take(limit).cloned().collect(),
             Some(emails) => {
-                let mut ids: Vec<i64> = emails
-                    .iter()
-                    .filter_map(|email| view.by_email.get(email.as_str()).copied())
-                    .collect();
-                ids.sort_unstable();
-                ids.dedup();
-                ids.into_iter()
-                    .skip(offset)
-                    .take(limit)
-                    .filter_map(|id| view.users.get(&id).cloned())
-                    .collect()
+                let found = emails.iter().filter_map(|email| view.by_email(email));
+                cut(found.cloned().collect(), offset, limit)
             }
         })
     }
 
-    /// Puts a record in the place of whatever the id had.
-    pub(super) fn put(&self, id: i64, record: Record, now: Moment, lag: ReadLag) -> Arc<Record> {
-        let record = Arc::new(record);
-        write(&self.views).set(id, Some(record.clone()), now, lag);
-        record
+    /// The user who has this address.
+    fn by_email(&self, email: &str, now: Moment) -> Option<Arc<Record>> {
+        self.read(now, |view| view.by_email(email).cloned())
+    }
+
+    /// Another number when users have come or gone.
+    fn membership(&self, now: Moment) -> u64 {
+        self.read(now, |view| view.membership)
+    }
+
+    /// Ids as reads see them, ascending, each with something else.
+    fn visible_ids<T: Copy>(&self, with: T, now: Moment, into: &mut Vec<(i64, T)>) {
+        self.read(now, |view| into.extend(view.users.keys().map(|id| (*id, with))));
+    }
+
+    /// Puts a record in the place of whatever its id had.
+    pub(super) fn put(&self, record: Record, now: Moment, lag: ReadLag) {
+        write(&self.views).set(record.id(), Some(Arc::new(record)), now, lag);
+    }
+
+    /// Ids at the primary with their addresses, ascending, of the users that have one.
+    pub(super) fn addresses<T>(&self, map: impl Fn(i64, &str) -> T) -> Vec<T> {
+        let views = read(&self.views);
+        let users = views.primary.users.values();
+        users
+            .filter_map(|record| Some(map(record.id(), record.email()?)))
+            .collect()
     }
 
     /// Adds a user whose address nobody has.
-    pub(super) fn insert(
-        &self,
-        id: i64,
-        record: Record,
-        now: Moment,
-        lag: ReadLag,
-    ) -> Result<Arc<Record>, Refusal> {
-        let record = Arc::new(record);
+    pub(super) fn insert(&self, record: Record, now: Moment, lag: ReadLag) -> Result<Arc<Record>, Refusal> {
+        let (id, record) = (record.id(), Arc::new(record));
         let mut views = write(&self.views);
         views.primary.refuse_taken(id, &record)?;
         views.set(id, Some(record.clone()), now, lag);
@@ -218,6 +230,13 @@ impl Client {
     }
 }
 
+/// The page of these records: ids ascending, each once.
+fn cut(mut records: Vec<Arc<Record>>, skip: usize, take: usize) -> Vec<Arc<Record>> {
+    records.sort_unstable_by_key(|record| record.id());
+    records.dedup_by_key(|record| record.id());
+    records.into_iter().skip(skip).take(take).collect()
+}
+
 /// No code under these locks panics half-way through a change, so a poisoned one is whole.
 fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
     lock.read().unwrap_or_else(PoisonError::into_inner)
@@ -238,11 +257,11 @@ mod tests {
     }
 
     fn record(id: i64, email: &str) -> Record {
-        Record::raw(format!(r#"{{"id":{id},"email":"{email}"}}"#).as_bytes())
+        Record::raw(id, format!(r#"{{"id":{id},"email":"{email}"}}"#).as_bytes())
     }
 
     fn client() -> Client {
-        let users = vec![(1, record(1, "a@x.org")), (2, record(2, "b@x.org"))];
+        let users = vec![Arc::new(record(1, "a@x.org")), Arc::new(record(2, "b@x.org"))];
         Client::new("acme".to_owned(), "clx0".to_owned(), "s".to_owned(), users)
     }
 
@@ -259,7 +278,7 @@ mod tests {
     #[test]
     fn a_write_is_visible_after_so_many_requests_and_never_before_an_earlier_one() {
         let client = client();
-        client.put(3, record(3, "c@x.org"), at(0, 10), ReadLag::Requests(2));
+        client.put(record(3, "c@x.org"), at(0, 10), ReadLag::Requests(2));
         client
             .delete(2, at(0, 10), ReadLag::None)
             .expect("the user exists");

@@ -2,6 +2,8 @@
 
 mod faults;
 mod limits;
+mod lists;
+mod organizations;
 mod refusals;
 mod users;
 

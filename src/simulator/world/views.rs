@@ -1,7 +1,9 @@
 //! The users of one client at the primary, and as the replica shows them.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    borrow::Borrow,
+    collections::{BTreeMap, HashSet, VecDeque},
+    hash::{Hash, Hasher},
     sync::Arc,
     time::Duration,
 };
@@ -39,7 +41,33 @@ pub(super) struct Views {
 #[derive(Clone, Debug, Default)]
 pub(super) struct View {
     pub(super) users: BTreeMap<i64, Arc<Record>>,
-    pub(super) by_email: HashMap<Arc<str>, i64>,
+    by_email: HashSet<ByEmail>,
+    /// Counts users that came or went.
+    pub(super) membership: u64,
+}
+
+/// A record as its address finds it. Only records that have one are looked for.
+#[derive(Clone, Debug)]
+struct ByEmail(Arc<Record>);
+
+impl Borrow<str> for ByEmail {
+    fn borrow(&self) -> &str {
+        self.0.email().unwrap_or_default()
+    }
+}
+
+impl PartialEq for ByEmail {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.email() == other.0.email()
+    }
+}
+
+impl Eq for ByEmail {}
+
+impl Hash for ByEmail {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Borrow::<str>::borrow(self).hash(state);
+    }
 }
 
 #[derive(Debug)]
@@ -56,10 +84,11 @@ enum Due {
 }
 
 impl Views {
-    pub(super) fn of(users: Vec<(i64, Record)>) -> Self {
+    pub(super) fn of(users: Vec<Arc<Record>>) -> Self {
         let mut primary = View::default();
-        for (id, record) in users {
-            primary.set(id, Some(Arc::new(record)));
+        primary.by_email.reserve(users.len());
+        for record in users {
+            primary.set(record.id(), Some(record));
         }
         Self {
             replica: primary.clone(),
@@ -108,21 +137,28 @@ impl View {
             Some(record) => self.users.insert(id, record.clone()),
             None => self.users.remove(&id),
         };
+        self.membership += u64::from(before.is_some() != record.is_some());
         // Two raw records can share an address: the entry goes only with the user that it leads to.
         if let Some(email) = before.as_ref().and_then(|before| before.email())
-            && self.by_email.get(email) == Some(&id)
+            && self.by_email(email).is_some_and(|found| found.id() == id)
         {
             self.by_email.remove(email);
         }
-        if let Some(email) = record.as_ref().and_then(|record| record.email()) {
-            self.by_email.insert(email.clone(), id);
+        if let Some(record) = record
+            && record.email().is_some()
+        {
+            self.by_email.replace(ByEmail(record));
         }
         before
     }
 
+    pub(super) fn by_email(&self, email: &str) -> Option<&Arc<Record>> {
+        self.by_email.get(email).map(|found| &found.0)
+    }
+
     pub(super) fn refuse_taken(&self, id: i64, record: &Record) -> Result<(), Refusal> {
-        match record.email().and_then(|email| self.by_email.get(email)) {
-            Some(other) if *other != id => Err(Refusal::EmailTaken),
+        match record.email().and_then(|email| self.by_email(email)) {
+            Some(other) if other.id() != id => Err(Refusal::EmailTaken),
             _ => Ok(()),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use calmirror::simulator::{RateLimit, SimulatorConfig};
+use calmirror::simulator::{Budget, RateLimit, SimulatorConfig};
 
 use super::Fixture;
 use crate::support::http::Answer;
@@ -132,4 +132,63 @@ async fn an_unchanged_answer_is_a_304_that_costs_a_hit() {
         assert_eq!(changed.status, 200);
         assert_ne!(changed.header("etag"), Some(etag.as_str()));
     }
+}
+
+#[tokio::test]
+async fn somebody_elses_traffic_fills_the_same_bucket() {
+    let fixture = limited(5, 120).await;
+    let (simulator, id) = (&fixture.simulator, &fixture.client.id);
+    let path = fixture.user_path(fixture.client.users[0]);
+    simulator.burn(id, 2);
+    assert_eq!(limits(&fixture.get(&path).await), [5, 2, 60]);
+    let used = Budget {
+        hits: 3,
+        ..Budget::default()
+    };
+    assert_eq!(simulator.budget(id), used);
+    simulator.burn(id, 10);
+    let over = fixture.get(&path).await;
+    assert_eq!((over.status, limits(&over)), (429, [5, 0, 60]));
+    let blocked = Budget {
+        hits: 14,
+        blocked: true,
+        blocks: 1,
+        refused: 1,
+    };
+    assert_eq!(simulator.budget(id), blocked);
+    assert_eq!(simulator.requests().total, 2, "what is burnt is no request");
+
+    fixture.clock.advance(Duration::from_secs(60));
+    assert_eq!(fixture.get(&path).await.status, 200);
+    let after = Budget {
+        hits: 1,
+        blocked: false,
+        ..blocked
+    };
+    assert_eq!(simulator.budget(id), after);
+    assert_eq!(simulator.budget("another"), Budget::default());
+    simulator.set_rate_limit(RateLimit::OFF);
+    simulator.burn(id, 10);
+    assert_eq!(simulator.budget(id), Budget::default());
+}
+
+#[tokio::test]
+async fn windows_and_blocks_can_be_of_any_length() {
+    let fixture = Fixture::start(SimulatorConfig {
+        rate_limit: RateLimit {
+            per_client: 1,
+            window: Duration::from_millis(2_500),
+            block: Duration::from_secs(7),
+            ..RateLimit::default()
+        },
+        ..SimulatorConfig::default()
+    })
+    .await;
+    let path = fixture.user_path(fixture.client.users[0]);
+    assert_eq!(limits(&fixture.get(&path).await), [1, 0, 3]);
+    fixture.clock.advance(Duration::from_millis(2_500));
+    assert_eq!(limits(&fixture.get(&path).await), [1, 0, 3]);
+    assert_eq!(limits(&fixture.get(&path).await), [1, 0, 7]);
+    fixture.clock.advance(Duration::from_millis(6_999));
+    assert_eq!(fixture.get(&path).await.status, 429);
 }
