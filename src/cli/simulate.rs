@@ -1,17 +1,19 @@
 //! `calmirror simulate`: the simulator as a process of its own.
 
+mod handout;
+
 use std::{
-    fmt::Write as _,
     io::Write,
     net::{IpAddr, Ipv4Addr},
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::Duration,
 };
 
 use anyhow::Context as _;
+use handout::UserFiles;
 use tokio_util::sync::CancellationToken;
 
-use crate::simulator::{ClientInfo, Faults, RateLimit, ReadLag, Simulator, SimulatorConfig};
+use crate::simulator::{Faults, RateLimit, ReadLag, Simulator, SimulatorConfig};
 
 /// Serve a stand-in for Cal.com with invented users, the same ones at every start
 #[derive(Clone, Debug, clap::Args)]
@@ -36,35 +38,59 @@ pub struct SimulateArgs {
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
 
-    /// Delay of every answer
-    #[arg(long, value_name = "MS", default_value_t = 0)]
-    pub latency_ms: u64,
+    /// Members of the clients' organisation, number 1, who are no managed users
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub plain_members: usize,
+
+    /// Delay of every answer, as in 20ms
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = humantime::parse_duration)]
+    pub latency: Duration,
 
     /// Share of requests, 0 to 1, that get a 500 or 502
     #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = parse_share)]
     pub error_rate: f64,
 
-    /// How long a write stays invisible to reads
-    #[arg(long, value_name = "MS", default_value_t = 0)]
-    pub read_lag_ms: u64,
+    /// How long a write stays invisible to reads, as in 500ms
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = humantime::parse_duration)]
+    pub read_lag: Duration,
 
     /// Change one user each so many seconds; 0 for never
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     pub change_every: u64,
 
-    /// Requests a minute for each client id; 0 for no limit
-    #[arg(long, value_name = "N", default_value_t = RateLimit::default().per_client)]
-    pub requests_per_minute: u32,
+    /// Requests in a window for each client id; 0 for no limit
+    #[arg(long, value_name = "N", alias = "requests-per-minute", default_value_t = RateLimit::default().per_client)]
+    pub rate_limit: u32,
+
+    /// How long a window of the rate limit is
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_time)]
+    pub window: Duration,
+
+    /// How long whoever goes over the rate limit is refused
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_time)]
+    pub block: Duration,
 
     /// Write each client's user ids to a file in this directory, for `users_file`
     #[arg(long, value_name = "DIR")]
     pub users_dir: Option<PathBuf>,
+
+    /// Write the users' addresses beside their ids, as CSV
+    #[arg(long, requires = "users_dir")]
+    pub emails: bool,
 }
 
 fn parse_share(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
         _ => Err("not a number between 0 and 1".to_owned()),
+    }
+}
+
+fn parse_time(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(time) if time.is_zero() => Err("must be longer than nothing".to_owned()),
+        Ok(time) => Ok(time),
+        Err(error) => Err(error.to_string()),
     }
 }
 
@@ -76,16 +102,19 @@ impl From<&SimulateArgs> for SimulatorConfig {
             seed: args.seed,
             clients: args.clients,
             users_per_client: args.users,
+            plain_members: args.plain_members,
             rate_limit: RateLimit {
-                per_client: args.requests_per_minute,
+                per_client: args.rate_limit,
+                window: args.window,
+                block: args.block,
                 ..RateLimit::default()
             },
             faults: Faults {
-                latency: Duration::from_millis(args.latency_ms),
+                latency: args.latency,
                 error_rate: args.error_rate,
-                read_lag: match args.read_lag_ms {
-                    0 => ReadLag::None,
-                    millis => ReadLag::Time(Duration::from_millis(millis)),
+                read_lag: match args.read_lag {
+                    Duration::ZERO => ReadLag::None,
+                    lag => ReadLag::Time(lag),
                 },
             },
             ..Self::default()
@@ -100,11 +129,16 @@ impl From<&SimulateArgs> for SimulatorConfig {
 pub async fn run(args: &SimulateArgs, out: &mut impl Write, stop: CancellationToken) -> anyhow::Result<()> {
     let simulator = Simulator::start(args.into()).await?;
     let clients = simulator.clients();
-    if let Some(dir) = &args.users_dir {
-        write_users(dir, &clients)
-            .with_context(|| format!("failed to write the user ids to {}", dir.display()))?;
+    let files = args.users_dir.as_deref().map(|dir| UserFiles {
+        dir,
+        emails: args.emails,
+    });
+    if let Some(files) = &files {
+        files
+            .write(&simulator, &clients)
+            .with_context(|| format!("failed to write the users to {}", files.dir.display()))?;
     }
-    out.write_all(paste(&simulator.base_url(), &clients, args.users_dir.as_deref()).as_bytes())?;
+    out.write_all(handout::paste(&simulator.base_url(), &clients, files.as_ref()).as_bytes())?;
     out.flush()?;
     match args.change_every {
         0 => stop.cancelled().await,
@@ -115,61 +149,6 @@ pub async fn run(args: &SimulateArgs, out: &mut impl Write, stop: CancellationTo
     }
     simulator.shutdown().await?;
     Ok(())
-}
-
-/// More ids than this in one line help nobody.
-const MAX_INLINE_USERS: usize = 50;
-
-fn users_file(dir: &Path, client: &ClientInfo) -> PathBuf {
-    dir.join(format!("users-{}.txt", client.name))
-}
-
-fn write_users(dir: &Path, clients: &[ClientInfo]) -> std::io::Result<()> {
-    std::fs::create_dir_all(dir)?;
-    for client in clients {
-        let ids: String = client.users.iter().map(|id| format!("{id}\n")).collect();
-        std::fs::write(users_file(dir, client), ids)?;
-    }
-    Ok(())
-}
-
-const CONFIG_HEADING: &str = "# For config.toml:";
-const SHELL_HEADING: &str = "# For the shell that runs calmirror:";
-
-/// What a person pastes: a config's sections, then the secrets for the shell.
-fn paste(base_url: &str, clients: &[ClientInfo], users_dir: Option<&Path>) -> String {
-    let mut text = format!("{CONFIG_HEADING}\n[calcom]\n");
-    let mut exports = String::new();
-    let mut line = |line: std::fmt::Arguments<'_>| {
-        text.write_fmt(line).expect("writing to a string does not fail");
-        text.push('\n');
-    };
-    line(format_args!("base_url = \"{base_url}\""));
-    for client in clients {
-        let variable = format!("CAL_SECRET_{}", client.name.to_uppercase().replace('-', "_"));
-        line(format_args!("\n[[clients]]"));
-        line(format_args!("name = \"{}\"", client.name));
-        line(format_args!("id = \"{}\"", client.id));
-        line(format_args!("secret = {{ env = \"{variable}\" }}"));
-        match users_dir {
-            Some(dir) => {
-                // A JSON string is a TOML one as well.
-                let file = serde_json::Value::from(users_file(dir, client).to_string_lossy());
-                line(format_args!("users_file = {file}"));
-            }
-            None if client.users.len() <= MAX_INLINE_USERS => {
-                let ids: Vec<String> = client.users.iter().map(i64::to_string).collect();
-                line(format_args!("users = [{}]", ids.join(", ")));
-            }
-            None => line(format_args!(
-                "users_file = \"users-{}.txt\" # {} ids; start with `--users-dir .` to have it written",
-                client.name,
-                client.users.len()
-            )),
-        }
-        writeln!(exports, "export {variable}={}", client.secret).expect("writing to a string does not fail");
-    }
-    format!("{text}\n{SHELL_HEADING}\n{exports}\n# Serving until Ctrl-C.\n")
 }
 
 #[cfg(test)]
@@ -187,57 +166,6 @@ mod tests {
     fn args(given: &[&str]) -> SimulateArgs {
         let given = std::iter::once("simulate").chain(given.iter().copied());
         <Cli as clap::Parser>::parse_from(given).args
-    }
-
-    fn client(name: &str, users: i64) -> ClientInfo {
-        ClientInfo {
-            name: name.to_owned(),
-            id: format!("cl-{name}"),
-            secret: format!("secret-of-{name}"),
-            users: (1..=users).collect(),
-        }
-    }
-
-    #[test]
-    fn a_few_users_are_listed_and_many_are_left_to_a_file() {
-        let clients = [client("acme", 3), client("client-9", 51)];
-        let printed = paste("http://127.0.0.1:5555", &clients, None);
-        insta::assert_snapshot!(printed, @r#"
-        # For config.toml:
-        [calcom]
-        base_url = "http://127.0.0.1:5555"
-
-        [[clients]]
-        name = "acme"
-        id = "cl-acme"
-        secret = { env = "CAL_SECRET_ACME" }
-        users = [1, 2, 3]
-
-        [[clients]]
-        name = "client-9"
-        id = "cl-client-9"
-        secret = { env = "CAL_SECRET_CLIENT_9" }
-        users_file = "users-client-9.txt" # 51 ids; start with `--users-dir .` to have it written
-
-        # For the shell that runs calmirror:
-        export CAL_SECRET_ACME=secret-of-acme
-        export CAL_SECRET_CLIENT_9=secret-of-client-9
-
-        # Serving until Ctrl-C.
-        "#);
-    }
-
-    #[test]
-    fn what_is_for_the_config_is_toml() {
-        let clients = [client("acme", 3)];
-        let dir = Path::new("/srv/cal \"x\" \\ y");
-        let printed = paste("http://127.0.0.1:5555", &clients, Some(dir));
-        let (config, _) = printed
-            .split_once(SHELL_HEADING)
-            .expect("the shell's part follows");
-        let config: toml::Table = toml::from_str(config).expect("the config's part is TOML");
-        let file = config["clients"][0]["users_file"].as_str();
-        assert_eq!(file, dir.join("users-acme.txt").to_str());
     }
 
     #[test]
@@ -279,6 +207,61 @@ mod tests {
         assert!(printed.contains("export CAL_SECRET_GLOBEX="));
         let ids = std::fs::read_to_string(users_dir.join("users-acme.txt")).expect("the file is there");
         assert_eq!(ids.lines().filter(|line| line.parse::<i64>().is_ok()).count(), 60);
+    }
+
+    #[tokio::test]
+    async fn addresses_are_written_beside_the_ids() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut args = args(&[
+            "--port=0",
+            "--users=3",
+            "--clients=1",
+            "--users-dir=x",
+            "--emails",
+        ]);
+        args.users_dir = Some(dir.path().to_owned());
+        let stop = CancellationToken::new();
+        let written = Arc::new(Mutex::new(Vec::new()));
+        run(&args, &mut Out(written.clone(), stop.clone()), stop)
+            .await
+            .expect("it starts and stops");
+        let printed = String::from_utf8(written.lock().expect("nobody panicked").clone()).expect("text");
+        assert!(printed.contains("users-acme.csv\"\n"), "{printed}");
+        let csv = std::fs::read_to_string(dir.path().join("users-acme.csv")).expect("the file is there");
+        let mut lines = csv.lines();
+        assert_eq!(lines.next(), Some("user_id,email"));
+        for line in lines.by_ref().take(3) {
+            let (id, email) = line.split_once(',').expect("two columns");
+            assert!(
+                id.parse::<i64>().is_ok() && email.contains('@') && !email.contains('+'),
+                "{line}"
+            );
+        }
+        assert_eq!(lines.next(), None);
+    }
+
+    #[test]
+    fn times_are_written_as_people_do() {
+        let args = args(&[
+            "--latency=20ms",
+            "--window=2s",
+            "--block=1m 30s",
+            "--rate-limit=9",
+            "--read-lag=0s",
+        ]);
+        let config = SimulatorConfig::from(&args);
+        assert_eq!(config.faults.latency, Duration::from_millis(20));
+        assert_eq!(config.faults.read_lag, ReadLag::None);
+        let limit = RateLimit {
+            per_client: 9,
+            window: Duration::from_secs(2),
+            block: Duration::from_secs(90),
+            ..RateLimit::default()
+        };
+        assert_eq!(config.rate_limit, limit);
+        for bad in ["0s", "5", "soon"] {
+            assert!(parse_time(bad).is_err(), "{bad} is no time");
+        }
     }
 
     #[tokio::test]

@@ -4,6 +4,7 @@ use std::{
     io,
     net::SocketAddr,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -29,14 +30,21 @@ impl Listener for Connections {
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (Connection, SocketAddr) {
-        let (stream, peer) = Listener::accept(&mut self.listener).await;
-        let token = self.cut.child_token();
-        let connection = Connection {
-            stream,
-            cut: Box::pin(token.clone().cancelled_owned()),
-            token,
-        };
-        (connection, peer)
+        loop {
+            let (stream, peer) = Listener::accept(&mut self.listener).await;
+            // As Node has it: else the end of a large answer waits for the caller's system. It fails where the caller
+            // has left already.
+            if stream.set_nodelay(true).is_err() {
+                continue;
+            }
+            let token = Arc::new(self.cut.child_token());
+            let connection = Connection {
+                stream,
+                cut: Box::pin(CancellationToken::clone(&token).cancelled_owned()),
+                token,
+            };
+            return (connection, peer);
+        }
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -48,8 +56,8 @@ impl Listener for Connections {
 #[derive(Clone, Debug)]
 pub(super) struct Caller {
     pub(super) peer: SocketAddr,
-    /// Ends the connection without another byte.
-    pub(super) cut: CancellationToken,
+    /// Ends the connection without another byte. Shared, for each request clones it.
+    pub(super) cut: Arc<CancellationToken>,
 }
 
 impl Connected<IncomingStream<'_, Connections>> for Caller {
@@ -64,17 +72,28 @@ impl Connected<IncomingStream<'_, Connections>> for Caller {
 #[derive(Debug)]
 pub(super) struct Connection {
     stream: TcpStream,
-    token: CancellationToken,
+    token: Arc<CancellationToken>,
+    /// Wakes whoever waits.
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
 impl Connection {
-    /// The stream, as long as it is not cut.
-    fn poll(&mut self, cx: &mut Context<'_>) -> io::Result<Pin<&mut TcpStream>> {
-        if self.cut.as_mut().poll(cx).is_ready() {
-            return Err(io::ErrorKind::ConnectionAborted.into());
+    /// Does this to the stream, as long as it is not cut.
+    fn poll<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        act: impl FnOnce(Pin<&mut TcpStream>, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        const CUT: io::ErrorKind = io::ErrorKind::ConnectionAborted;
+        if self.token.is_cancelled() {
+            return Poll::Ready(Err(CUT.into()));
         }
-        Ok(Pin::new(&mut self.stream))
+        let polled = act(Pin::new(&mut self.stream), cx);
+        // To be woken costs more than a look, and only who waits needs it.
+        if polled.is_pending() && self.cut.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Err(CUT.into()));
+        }
+        polled
     }
 }
 
@@ -84,21 +103,21 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.poll(cx)?.poll_read(cx, buf)
+        self.poll(cx, |stream, cx| stream.poll_read(cx, buf))
     }
 }
 
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.poll(cx)?.poll_write(cx, buf)
+        self.poll(cx, |stream, cx| stream.poll_write(cx, buf))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll(cx)?.poll_flush(cx)
+        self.poll(cx, |stream, cx| stream.poll_flush(cx))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll(cx)?.poll_shutdown(cx)
+        self.poll(cx, |stream, cx| stream.poll_shutdown(cx))
     }
 
     fn poll_write_vectored(
@@ -106,7 +125,7 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.poll(cx)?.poll_write_vectored(cx, bufs)
+        self.poll(cx, |stream, cx| stream.poll_write_vectored(cx, bufs))
     }
 
     fn is_write_vectored(&self) -> bool {

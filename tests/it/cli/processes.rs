@@ -40,7 +40,7 @@ impl Pasted {
             &clients,
             "--users-dir",
             users_dir,
-            "--requests-per-minute",
+            "--rate-limit",
             "0",
         ]);
         let printed = simulator.printed("# Serving").await;
