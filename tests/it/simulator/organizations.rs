@@ -57,6 +57,8 @@ async fn an_organisation_has_the_users_of_all_clients_and_others() {
                 assert!(!email.contains('+'));
                 let single = fixture.get(&fixture.user_path(id)).await;
                 assert_eq!(single.status, 404, "no client has user {id}");
+                let taken = fixture.simulator.place_raw(&fixture.client.id, id, "{}");
+                assert!(taken.is_err(), "the id is somebody's");
             }
         }
     }
