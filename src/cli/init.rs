@@ -31,7 +31,16 @@ pub struct InitArgs {
     #[arg(long, value_name = "IDS", value_delimiter = ',', value_parser = clap::value_parser!(i64).range(1..))]
     pub users: Vec<i64>,
 
-    /// File of user ids, one a line or a CSV with a column `user_id`; relative to the configuration
+    /// Mirror all users that Cal.com lists: 500 at most, or all of an organisation
+    #[arg(long, conflicts_with = "users")]
+    pub all: bool,
+
+    /// The organisation whose list of users is read for --all
+    #[arg(long, value_name = "ID", requires = "all", value_parser = clap::value_parser!(i64).range(1..))]
+    pub organization: Option<i64>,
+
+    /// File of user ids, one a line or a CSV with a column `user_id` and perhaps `email`; relative to
+    /// the configuration
     #[arg(long, value_name = "FILE", conflicts_with = "users")]
     pub users_file: Option<String>,
 
@@ -136,7 +145,7 @@ pub fn write(
     }
     store(args, &text)?;
     writeln!(out, "wrote {}", args.path.display())?;
-    if args.users.is_empty() && args.users_file.is_none() {
+    if args.users.is_empty() && args.users_file.is_none() && !args.all {
         writeln!(
             out,
             "fill in `users` or `users_file` of client \"{}\" in it, then run `calmirror check`",

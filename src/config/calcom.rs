@@ -9,7 +9,6 @@ use url::{Host, Url};
 
 use super::{
     Calcom, FetchPlan,
-    names::NOT_IN_THIS_VERSION,
     reading::Reading,
     section::{Said, Section},
     tree::Table,
@@ -77,31 +76,13 @@ pub(super) fn requests_per_minute(section: &Section<'_>, default: u32, reading: 
 
 /// Also a key of `[[clients]]`.
 pub(super) fn fetch(section: &Section<'_>, default: FetchPlan, reading: &mut Reading<'_>) -> FetchPlan {
-    let Some(node) = section.node("fetch") else {
-        return default;
-    };
-    if let Some(said) = section.text("fetch", reading) {
-        return match said.value.as_str() {
-            "auto" => FetchPlan::Auto,
-            "get" => FetchPlan::Get,
-            plan @ ("bulk" | "list") => {
-                let message = format!("{plan:?} is {NOT_IN_THIS_VERSION}");
-                reading.fault(
-                    &node.origin,
-                    section.key("fetch"),
-                    message,
-                    "write \"auto\" or \"get\"",
-                );
-                default
-            }
-            other => {
-                let message = format!("must be \"auto\" or \"get\", not {other:?}");
-                reading.fault(&node.origin, section.key("fetch"), message, "");
-                default
-            }
-        };
-    }
-    default
+    const PLANS: [(&str, FetchPlan); 4] = [
+        ("auto", FetchPlan::Auto),
+        ("get", FetchPlan::Get),
+        ("bulk", FetchPlan::Bulk),
+        ("list", FetchPlan::List),
+    ];
+    section.choice("fetch", &PLANS, default, reading)
 }
 
 fn base_url(said: &Said<String>, section: &Section<'_>, reading: &mut Reading<'_>) -> Option<Url> {

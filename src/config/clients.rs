@@ -1,9 +1,12 @@
 //! `[[clients]]`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BinaryHeap, HashMap},
+};
 
 use super::{
-    Calcom, Client, Listed, Schedule, Watch, calcom, names,
+    Calcom, Client, FetchPlan, Schedule, calcom, names,
     reading::Reading,
     schedule, secret,
     section::{Said, Section},
@@ -12,19 +15,29 @@ use super::{
 };
 use crate::model::{ClientId, UserId};
 
-pub(super) const KEYS: [&str; 8] = [
+pub(super) const KEYS: [&str; 10] = [
     "name",
     "id",
     "secret",
     "users",
     "users_file",
+    "users_sql",
+    "organization_id",
     "fetch",
     "requests_per_minute",
     "cron",
 ];
 
 /// The keys that a variable can set: those of one plain value. A name would be a moving target.
-pub(super) const OVERRIDABLE: [&str; 5] = ["id", "users_file", "fetch", "requests_per_minute", "cron"];
+pub(super) const OVERRIDABLE: [&str; 7] = [
+    "id",
+    "users_file",
+    "users_sql",
+    "organization_id",
+    "fetch",
+    "requests_per_minute",
+    "cron",
+];
 
 /// What to do for the other keys.
 pub(super) fn instead_of_variable(key: &str) -> &'static str {
@@ -42,6 +55,8 @@ struct Block {
     client: Client,
     /// Where its users are said.
     origin: Origin,
+    /// Where its own `fetch` is said.
+    said_fetch: Option<Origin>,
 }
 
 pub(super) fn read(
@@ -86,6 +101,7 @@ pub(super) fn read(
         };
         blocks.extend(block(table, &node.origin, calcom, schedule, &mut names, reading));
     }
+    refuse_short_lists(&blocks, root, reading);
     refuse_shared_users(&blocks, reading);
     refuse_shared_ids(&blocks, reading);
     blocks.into_iter().map(|block| block.client).collect()
@@ -123,11 +139,11 @@ fn block(
     )
     .and_then(|said| checked_id(said, &section, reading));
     let secret = secret::read(&section, reading);
-    let users = users::read(&section, reading);
+    let watch = users::read(&section, reading);
     let fetch = calcom::fetch(&section, calcom.fetch, reading);
     let requests_per_minute = calcom::requests_per_minute(&section, calcom.requests_per_minute, reading);
     let cron = schedule::cron(&section, &schedule.cron, reading);
-    let origin = ["users", "users_file"]
+    let origin = users::SAYING_WHO
         .iter()
         .find_map(|key| section.node(key))
         .map_or_else(|| origin.clone(), |node| node.origin.clone());
@@ -138,15 +154,13 @@ fn block(
             id: id?,
             secret,
             secret_source,
-            watch: Watch {
-                listed: Listed::of(users),
-                ..Watch::default()
-            },
+            watch,
             fetch,
             requests_per_minute,
             cron,
         },
         origin,
+        said_fetch: section.node("fetch").map(|node| node.origin.clone()),
     })
 }
 
@@ -215,37 +229,91 @@ fn is_plain(text: &str) -> bool {
             .all(|c| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.'))
 }
 
-/// Ids of users are unique within a Cal.com instance, so a user has one client.
-fn refuse_shared_users(blocks: &[Block], reading: &mut Reading<'_>) {
-    let mut owners: HashMap<UserId, usize> = HashMap::new();
-    for (index, block) in blocks.iter().enumerate() {
-        let mut shared: BTreeMap<usize, Vec<UserId>> = BTreeMap::new();
-        for user in block.client.watch.listed.iter() {
-            match owners.get(user) {
-                Some(owner) => shared.entry(*owner).or_default().push(*user),
-                None => {
-                    owners.insert(*user, index);
-                }
-            }
+/// What Cal.com's list gives at most: 250 users from offset 250.
+const MAX_LISTED: usize = 500;
+
+/// A plan that cannot reach a client's users is a fault, where the file says both.
+fn refuse_short_lists(blocks: &[Block], root: &Table, reading: &mut Reading<'_>) {
+    for Block {
+        client, said_fetch, ..
+    } in blocks
+    {
+        let users = client.watch.listed.len();
+        if client.fetch != FetchPlan::List || users <= MAX_LISTED {
+            continue;
         }
-        for (owner, users) in shared {
-            let other = &blocks[owner].client;
-            // That is one fault of the blocks, not one of each user.
-            if other.id == block.client.id {
-                continue;
-            }
-            let message = format!("{} also listed for client {:?}", listed(&users), other.name);
-            let remedy = "a managed user belongs to one OAuth client: list each user there alone";
-            let key = format!("clients.{}.users", block.client.name);
-            reading.fault(&block.origin, key, message, remedy);
-        }
+        let (origin, key) = match said_fetch {
+            Some(origin) => (origin.clone(), format!("clients.{}.fetch", client.name)),
+            None => (of_all(root), "calcom.fetch".to_owned()),
+        };
+        let message = format!(
+            "\"list\" cannot reach all of client {:?}: Cal.com lists {MAX_LISTED} users at most, and it has {users}",
+            client.name
+        );
+        let remedy = "write \"auto\", \"get\" or \"bulk\"";
+        reading.fault(&origin, key, message, remedy);
     }
 }
 
-fn listed(users: &[UserId]) -> String {
-    const SHOWN: usize = 3;
-    let shown: Vec<_> = users.iter().take(SHOWN).map(UserId::to_string).collect();
-    match users.len() {
+/// Where `fetch` is said for all clients.
+fn of_all(root: &Table) -> Origin {
+    let calcom = root.get("calcom").map(|node| &node.raw);
+    match calcom {
+        Some(Raw::Table(table)) => table.get("fetch").map(|node| node.origin.clone()),
+        _ => None,
+    }
+    .unwrap_or(Origin::Nowhere)
+}
+
+/// Users of one client that another lists as well.
+#[derive(Default)]
+struct Shared {
+    first: Vec<UserId>,
+    count: usize,
+}
+
+/// Ids of users are unique within a Cal.com instance, so a user has one client.
+fn refuse_shared_users(blocks: &[Block], reading: &mut Reading<'_>) {
+    // All lists at once from their beginnings: an index of all users would take more than the lists.
+    let mut next: BinaryHeap<Reverse<(UserId, usize, usize)>> = BinaryHeap::new();
+    let place = |index: usize, at: usize| {
+        let user = blocks[index].client.watch.listed.get(at)?;
+        Some(Reverse((*user, index, at)))
+    };
+    next.extend((0..blocks.len()).filter_map(|index| place(index, 0)));
+    let mut shared: BTreeMap<(usize, usize), Shared> = BTreeMap::new();
+    let mut owner = None;
+    while let Some(Reverse((user, index, at))) = next.pop() {
+        next.extend(place(index, at + 1));
+        match owner {
+            Some((owned, owner)) if owned == user => {
+                let shared = shared.entry((index, owner)).or_default();
+                if shared.first.len() < SHOWN {
+                    shared.first.push(user);
+                }
+                shared.count += 1;
+            }
+            _ => owner = Some((user, index)),
+        }
+    }
+    for ((index, owner), shared) in shared {
+        let (block, other) = (&blocks[index], &blocks[owner].client);
+        // That is one fault of the blocks, not one of each user.
+        if other.id == block.client.id {
+            continue;
+        }
+        let message = format!("{} also listed for client {:?}", listed(&shared), other.name);
+        let remedy = "a managed user belongs to one OAuth client: list each user there alone";
+        let key = format!("clients.{}.users", block.client.name);
+        reading.fault(&block.origin, key, message, remedy);
+    }
+}
+
+const SHOWN: usize = 3;
+
+fn listed(shared: &Shared) -> String {
+    let shown: Vec<_> = shared.first.iter().map(UserId::to_string).collect();
+    match shared.count {
         1 => format!("user {} is", shown[0]),
         n if n > SHOWN => format!("users {} and {} more are", shown.join(", "), n - SHOWN),
         _ => format!("users {} are", shown.join(", ")),
@@ -255,7 +323,7 @@ fn listed(users: &[UserId]) -> String {
 /// Passes, freshness and the rate limit go by the client's id.
 fn refuse_shared_ids(blocks: &[Block], reading: &mut Reading<'_>) {
     let mut first: HashMap<&ClientId, &str> = HashMap::new();
-    for Block { client, origin } in blocks {
+    for Block { client, origin, .. } in blocks {
         match first.get(&client.id) {
             Some(other) => {
                 let message = format!("is the same OAuth client as {other:?}");

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use super::{Client, Config, DatabaseUrl, SecretSource};
+use super::{Client, Config, DatabaseUrl, SecretSource, Watch};
 
 /// More ids than that say less than their number.
 const MAX_USERS_SHOWN: usize = 20;
@@ -14,7 +14,7 @@ type Line = (&'static str, Value);
 
 impl Config {
     /// Every key with its value in force, as TOML. Secrets are named by where they are, the database's password is
-    /// masked, and more than 20 users are only counted.
+    /// masked, and more than 20 users are only counted, as are those of a file beside `users = "all"`.
     pub fn effective_toml(&self) -> String {
         let mut out = String::new();
         for (section, lines) in self.sections() {
@@ -22,26 +22,26 @@ impl Config {
         }
         for client in &self.clients {
             let mut lines = client_lines(client);
-            if client.watch.listed.len() <= MAX_USERS_SHOWN {
-                lines.push(("users", json!(*client.watch.listed)));
+            let listed = &client.watch.listed;
+            let is_shown = listed.len() <= MAX_USERS_SHOWN;
+            if client.watch.all {
+                lines.push(("users", json!("all")));
+            } else if is_shown && !listed.is_empty() {
+                lines.push(("users", json!(**listed)));
             }
             push(&mut out, "[[clients]]", &lines);
-            if let (Some(first), Some(last)) = (client.watch.listed.first(), client.watch.listed.last())
-                && client.watch.listed.len() > MAX_USERS_SHOWN
+            if let (Some(first), Some(last)) = (listed.first(), listed.last())
+                && (!is_shown || client.watch.all)
             {
-                writeln!(
-                    out,
-                    "# users: {}, from {first} to {last}",
-                    client.watch.listed.len()
-                )
-                .expect("writing to a string does not fail");
+                let whose = if client.watch.all { "of the file" } else { "users" };
+                writeln!(out, "# {whose}: {}, from {first} to {last}", listed.len())
+                    .expect("writing to a string does not fail");
             }
         }
         out
     }
 
-    /// The same as [`Config::effective_toml`] for programs; `user_count` says how many users there are, and `users`
-    /// has at most 20 of them.
+    /// The same as [`Config::effective_toml`] for programs, with every listed user. For `users = "all"` these are in `listed`.
     pub fn effective_json(&self) -> Value {
         let mut out: serde_json::Map<String, Value> = self
             .sections()
@@ -50,7 +50,13 @@ impl Config {
             .collect();
         let clients = self.clients.iter().map(|client| {
             let mut lines = client_lines(client);
-            lines.push(("users", json!(*client.watch.listed)));
+            let listed = json!(*client.watch.listed);
+            if client.watch.all {
+                lines.push(("users", json!("all")));
+                lines.push(("listed", listed));
+            } else {
+                lines.push(("users", listed));
+            }
             object(lines)
         });
         out.insert("clients".to_owned(), clients.collect());
@@ -124,19 +130,28 @@ fn client_lines(client: &Client) -> Vec<Line> {
         id,
         secret: _,
         secret_source,
-        watch: _,
+        watch,
         fetch,
         requests_per_minute,
         cron,
     } = client;
-    vec![
+    let Watch {
+        listed: _,
+        all: _,
+        sql,
+        organization_id,
+    } = watch;
+    let mut lines = vec![
         ("name", json!(name)),
         ("id", json!(id)),
         ("secret", source(secret_source)),
         ("fetch", json!(fetch)),
         ("requests_per_minute", json!(requests_per_minute)),
         ("cron", json!(cron)),
-    ]
+    ];
+    lines.extend(sql.as_ref().map(|sql| ("users_sql", json!(sql))));
+    lines.extend(organization_id.map(|id| ("organization_id", json!(id))));
+    lines
 }
 
 fn source(source: &SecretSource) -> Value {

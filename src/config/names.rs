@@ -17,20 +17,13 @@ pub(super) const SECTIONS: [(&str, &[&str]); 6] = [
 ];
 
 /// Sections and keys that the design has and this version has not, with what to do instead.
-const UNSUPPORTED: [(&str, &str, &str); 2] = [
-    (
-        "",
-        "server",
-        "remove the section, and ask `calmirror status` how the mirror is",
-    ),
-    (
-        "clients",
-        "users_sql",
-        "write the ids that the query gives into a file and name it in `users_file`",
-    ),
-];
+const UNSUPPORTED: [(&str, &str, &str); 1] = [(
+    "",
+    "server",
+    "remove the section, and ask `calmirror status` how the mirror is",
+)];
 
-pub(super) const NOT_IN_THIS_VERSION: &str = "not supported by this version";
+const NOT_IN_THIS_VERSION: &str = "not supported by this version";
 
 /// Faults for each key of `section` that is not one of `known`. `kind` is the section's name in [`SECTIONS`].
 pub(super) fn refuse_unknown(section: &Section<'_>, kind: &str, known: &[&str], reading: &mut Reading<'_>) {

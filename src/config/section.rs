@@ -93,36 +93,45 @@ impl<'a> Section<'a> {
     where
         T: Copy + Display + PartialOrd + TryFrom<i64>,
     {
-        let Some(node) = self.node(key) else {
-            return default;
-        };
+        let remedy = format!("the default is {default}");
+        self.whole_if_said(key, bounds, &remedy, reading)
+            .unwrap_or(default)
+    }
+
+    /// A whole number within `bounds`, of a key that has no default; `remedy` is for one out of bounds.
+    pub(super) fn whole_if_said<T>(
+        &self,
+        key: &str,
+        bounds: RangeInclusive<T>,
+        remedy: &str,
+        reading: &mut Reading<'_>,
+    ) -> Option<T>
+    where
+        T: Copy + Display + PartialOrd + TryFrom<i64>,
+    {
+        let node = self.node(key)?;
         let number = match &node.raw {
             Raw::Integer(number) => *number,
             Raw::Variable(text) => match text.trim().parse() {
                 Ok(number) => Some(number),
                 Err(_) => {
                     self.wrong_type(key, node, "a whole number", reading);
-                    return default;
+                    return None;
                 }
             },
             _ => {
                 self.wrong_type(key, node, "a whole number", reading);
-                return default;
+                return None;
             }
         };
-        match number.and_then(|number| T::try_from(number).ok()) {
-            Some(number) if bounds.contains(&number) => number,
-            _ => {
-                let message = format!("must be from {} to {}", bounds.start(), bounds.end());
-                reading.fault(
-                    &node.origin,
-                    self.key(key),
-                    message,
-                    format!("the default is {default}"),
-                );
-                default
-            }
+        let number = number
+            .and_then(|number| T::try_from(number).ok())
+            .filter(|number| bounds.contains(number));
+        if number.is_none() {
+            let message = format!("must be from {} to {}", bounds.start(), bounds.end());
+            reading.fault(&node.origin, self.key(key), message, remedy);
         }
+        number
     }
 
     /// A number within `bounds`, with or without a fraction.

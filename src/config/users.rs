@@ -1,72 +1,119 @@
-//! Which users a client watches: `users` and `users_file`, merged.
+//! Which users a client watches: `users`, `users_file`, `users_sql`, merged.
+
+mod file;
+mod query;
+pub(super) mod table;
 
 use std::{
-    fs,
+    fs::File,
+    io::{self, BufReader},
     path::{Path, PathBuf},
 };
 
 use super::{
+    Listed, Watch,
     fault::Place,
-    names::{self, NOT_IN_THIS_VERSION},
+    names,
     reading::{MAX_FAULTS_A_LIST, Reading},
-    section::Section,
+    section::{Said, Section},
     tree::{Node, Origin, Raw},
 };
 use crate::model::UserId;
+use file::{Found, Unusable};
+use table::Columns;
 
-const COLUMN: &str = "user_id";
+/// The keys that say who is watched.
+pub(super) const SAYING_WHO: [&str; 3] = ["users", "users_file", "users_sql"];
 
-/// Ascending, each once. A client without users is a fault.
-pub(super) fn read(section: &Section<'_>, reading: &mut Reading<'_>) -> Vec<UserId> {
+/// A file of users that has addresses.
+struct Addressed {
+    path: PathBuf,
+    columns: Columns,
+    said_at: Origin,
+}
+
+/// A client without users is a fault.
+pub(super) fn read(section: &Section<'_>, reading: &mut Reading<'_>) -> Watch {
     let faults_before = reading.faults.len();
+    let mut watch = Watch::default();
     let mut users = Vec::new();
     if let Some(node) = section.node("users") {
-        from_list(node, &section.key("users"), &mut users, reading);
+        watch.all = matches!(&node.raw, Raw::Text(text) if text == "all");
+        if !watch.all {
+            from_list(node, &section.key("users"), &mut users, reading);
+        }
     }
-    if let Some(said) = section.text("users_file", reading) {
-        let path = reading.resolve(&said.value);
-        from_file(
-            &path,
-            &said.origin,
-            &section.key("users_file"),
-            &mut users,
-            reading,
+    let addressed = section
+        .text("users_file", reading)
+        .and_then(|said| from_file(&said, &section.key("users_file"), &mut users, reading));
+    watch.sql = section
+        .text("users_sql", reading)
+        .and_then(|said| sql(&said, section, reading));
+    watch.organization_id = organization_id(section, watch.all, reading);
+    if reading.faults.len() > faults_before {
+        return watch;
+    }
+    if users.is_empty() && !watch.all && watch.sql.is_none() {
+        nobody(section, reading);
+    }
+    watch.listed = match addressed {
+        None => Listed::of(users),
+        Some(addressed) => with_addresses(users, &addressed, &section.key("users_file"), reading),
+    };
+    watch
+}
+
+fn nobody(section: &Section<'_>, reading: &mut Reading<'_>) {
+    let (origin, message) = match (section.node("users_file"), section.node("users")) {
+        (Some(node), _) => (&node.origin, "gives no user"),
+        (None, Some(node)) => (&node.origin, "is an empty list"),
+        (None, None) => (&section.origin, "is missing"),
+    };
+    let key = section.key(if section.node("users_file").is_some() {
+        "users_file"
+    } else {
+        "users"
+    });
+    let remedy = "write users = [1, 2] or users = \"all\", or users_file = \"users.txt\" with one id a line";
+    reading.fault(origin, key, message, remedy);
+}
+
+fn sql(said: &Said<String>, section: &Section<'_>, reading: &mut Reading<'_>) -> Option<String> {
+    match query::one_statement(&said.value) {
+        Ok(statement) => Some(statement.to_owned()),
+        Err(flaw) => {
+            let remedy = "as in users_sql = \"select user_id from accounts\"";
+            reading.fault(&said.origin, section.key("users_sql"), flaw, remedy);
+            None
+        }
+    }
+}
+
+fn organization_id(section: &Section<'_>, all: bool, reading: &mut Reading<'_>) -> Option<i64> {
+    let node = section.node("organization_id")?;
+    let remedy = "copy the organisation's id from Cal.com, or remove the line";
+    let id = section.whole_if_said("organization_id", 1..=i64::MAX, remedy, reading)?;
+    if !all {
+        reading.warn(
+            &node.origin,
+            section.key("organization_id"),
+            "has no effect without users = \"all\"",
+            "write that, or remove the line",
         );
     }
-    users.sort_unstable();
-    users.dedup();
-    if users.is_empty() && reading.faults.len() == faults_before {
-        let (origin, message) = match (section.node("users_file"), section.node("users")) {
-            (Some(node), _) => (&node.origin, "gives no user"),
-            (None, Some(node)) => (&node.origin, "is an empty list"),
-            (None, None) => (&section.origin, "is missing"),
-        };
-        let key = section.key(if section.node("users_file").is_some() {
-            "users_file"
-        } else {
-            "users"
-        });
-        let remedy = "write users = [1, 2], or users_file = \"users.txt\" with one id a line";
-        reading.fault(origin, key, message, remedy);
-    }
-    users
+    Some(id)
 }
 
 fn from_list(node: &Node, key: &str, users: &mut Vec<UserId>, reading: &mut Reading<'_>) {
     let values = match &node.raw {
         Raw::Array(values) => values,
-        Raw::Text(text) if text == "all" => {
-            let message = format!("\"all\" is {NOT_IN_THIS_VERSION}");
-            reading.fault(
-                &node.origin,
-                key,
-                message,
-                "write the ids, or name a file of them in users_file",
-            );
+        Raw::Text(text) => {
+            let message = format!("must be a list of user ids or \"all\", not {text:?}");
+            reading.fault(&node.origin, key, message, "as in users = [1, 2]");
             return;
         }
         other => {
-            let message = format!("must be a list of user ids, not {}", other.kind());
+            let message = format!("must be a list of user ids or \"all\", not {}", other.kind());
             reading.fault(&node.origin, key, message, "as in users = [1, 2]");
             return;
         }
@@ -105,31 +152,61 @@ fn and_more(faults: usize) -> String {
 
 const NOT_AN_ID: &str = "a user id must be a whole number from 1 to 9223372036854775807";
 
-/// What is wrong with one line, counted from 1.
-type LineFault = (usize, String);
-
-fn from_file(path: &Path, origin: &Origin, key: &str, users: &mut Vec<UserId>, reading: &mut Reading<'_>) {
-    let text = match fs::read(path).map(String::from_utf8) {
-        Ok(Ok(text)) => text,
-        Ok(Err(_)) => {
-            let message = format!("{} is not UTF-8", path.display());
-            reading.fault(origin, key, message, "save it as plain text");
-            return;
-        }
-        Err(error) => {
-            let message = format!("{} cannot be read: {error}", path.display());
-            let remedy = "a relative path is relative to the directory of the configuration file";
-            reading.fault(origin, key, message, remedy);
-            return;
+fn from_file(
+    said: &Said<String>,
+    key: &str,
+    users: &mut Vec<UserId>,
+    reading: &mut Reading<'_>,
+) -> Option<Addressed> {
+    let path = reading.resolve(&said.value);
+    let found = match open_and_read(&path, users) {
+        Ok(found) => found,
+        Err(unusable) => {
+            let (message, remedy) = told(&unusable, &path);
+            reading.fault(&said.origin, key, message, remedy);
+            return None;
         }
     };
-    let faults = parse(&text, users);
-    for (line, message) in faults.iter().take(MAX_FAULTS_A_LIST) {
-        reading.fault_at(line_of(path, *line), key, message, "");
+    for (line, message) in found.faults.iter().take(MAX_FAULTS_A_LIST) {
+        reading.fault_at(line_of(&path, *line), key, message, "");
     }
-    if let Some((line, _)) = faults.get(MAX_FAULTS_A_LIST) {
-        reading.fault_at(line_of(path, *line), key, and_more(faults.len()), "");
+    if let Some((line, _)) = found.faults.get(MAX_FAULTS_A_LIST) {
+        reading.fault_at(line_of(&path, *line), key, and_more(found.fault_count), "");
     }
+    let columns = found.columns?;
+    Some(Addressed {
+        path,
+        columns,
+        said_at: said.origin.clone(),
+    })
+}
+
+fn open_and_read(path: &Path, users: &mut Vec<UserId>) -> Result<Found, Unusable> {
+    let file = File::open(path)?;
+    let metadata = file.metadata()?;
+    let length = metadata.is_file().then_some(metadata.len());
+    file::read(BufReader::new(file), length, users)
+}
+
+fn told(unusable: &Unusable, path: &Path) -> (String, &'static str) {
+    let path = path.display();
+    match unusable {
+        Unusable::Unreadable(error) => unreadable(error, &path),
+        Unusable::NotUtf8 => (format!("{path} is not UTF-8"), "save it as plain text"),
+        Unusable::TooLarge => (
+            format!("{path} has more than 4 GiB, which is too much for a file with addresses"),
+            "leave out its column email",
+        ),
+        Unusable::NoRegularFile => (
+            format!("{path} is no regular file, so that its addresses cannot be read when they are needed"),
+            "write it to a file, or leave out its column email",
+        ),
+    }
+}
+
+fn unreadable(error: &io::Error, path: &std::path::Display<'_>) -> (String, &'static str) {
+    let remedy = "a relative path is relative to the directory of the configuration file";
+    (format!("{path} cannot be read: {error}"), remedy)
 }
 
 fn line_of(path: &Path, line: usize) -> Place {
@@ -140,141 +217,32 @@ fn line_of(path: &Path, line: usize) -> Place {
     }
 }
 
-fn parse(text: &str, users: &mut Vec<UserId>) -> Vec<LineFault> {
-    // Spreadsheets put a byte order mark in front.
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let first = text
-        .lines()
-        .map(str::trim)
-        .find(|line| !line.is_empty() && !line.starts_with('#'));
-    match first {
-        Some(line) if line.contains([',', ';', '\t', '"']) || line == COLUMN => parse_csv(text, users),
-        _ => parse_lines(text, users),
-    }
-}
-
-fn parse_lines(text: &str, users: &mut Vec<UserId>) -> Vec<LineFault> {
-    let mut faults = Vec::new();
-    for (index, line) in text.lines().enumerate() {
-        let id = line.split('#').next().unwrap_or_default().trim();
-        if id.is_empty() {
-            continue;
-        }
-        match id_of(id) {
-            Ok(id) => users.push(id),
-            Err(message) => faults.push((index + 1, message)),
-        }
-    }
-    faults
-}
-
-fn parse_csv(text: &str, users: &mut Vec<UserId>) -> Vec<LineFault> {
-    let mut reader = csv::ReaderBuilder::new()
-        .flexible(true)
-        .trim(csv::Trim::All)
-        .comment(Some(b'#'))
-        .from_reader(text.as_bytes());
-    let lines: Vec<&str> = text.lines().collect();
-    let header = match reader.headers() {
-        Ok(header) => header.clone(),
-        Err(error) => return vec![(1, format!("is no CSV: {error}"))],
-    };
-    let line = line_number(header.position(), &lines);
-    let Some(column) = header.iter().position(|name| name == COLUMN) else {
-        let near = names::nearest(COLUMN, header.iter());
-        let message = match near {
-            Some(near) => format!("must have a column {COLUMN}; is it the one called {near:?}?"),
-            None => format!("must have a header with a column {COLUMN}, and commas between the columns"),
-        };
-        return vec![(line, message)];
-    };
-    let mut faults = Vec::new();
-    for record in reader.records() {
-        let record = match record {
-            Ok(record) => record,
-            Err(error) => {
-                let line = line_number(error.position(), &lines);
-                faults.push((line, format!("is no CSV: {error}")));
-                continue;
+fn with_addresses(users: Vec<UserId>, addressed: &Addressed, key: &str, reading: &mut Reading<'_>) -> Listed {
+    let Addressed {
+        path,
+        columns,
+        said_at,
+    } = addressed;
+    match Listed::with_addresses(users, path, *columns) {
+        Ok((listed, differing)) => {
+            if differing > 0 {
+                let lines = if differing == 1 {
+                    "line gives"
+                } else {
+                    "lines give"
+                };
+                let message = format!(
+                    "{differing} {lines} a user another address than a line before in {}",
+                    path.display()
+                );
+                reading.warn(said_at, key, message, "the first one counts");
             }
-        };
-        let line = line_number(record.position(), &lines);
-        match record.get(column).filter(|id| !id.is_empty()) {
-            Some(id) => match id_of(id) {
-                Ok(id) => users.push(id),
-                Err(message) => faults.push((line, message)),
-            },
-            None => faults.push((line, format!("has no {COLUMN}"))),
+            listed
         }
-    }
-    faults
-}
-
-/// The line of a record, whose position is that of the blank lines and comments in front of it.
-fn line_number(position: Option<&csv::Position>, lines: &[&str]) -> usize {
-    let start = position.map_or(1, |position| {
-        usize::try_from(position.line()).unwrap_or(usize::MAX)
-    });
-    let skipped = lines
-        .iter()
-        .skip(start.saturating_sub(1))
-        .take_while(|line| line.trim().is_empty() || line.starts_with('#'))
-        .count();
-    start.saturating_add(skipped)
-}
-
-fn id_of(text: &str) -> Result<UserId, String> {
-    // Longer ones are no ids, and their values may be anything.
-    const MAX_SHOWN: usize = 24;
-    match text.parse::<i64>() {
-        Ok(id) if id > 0 => Ok(UserId(id)),
-        _ if text.chars().count() <= MAX_SHOWN => Err(format!("{NOT_AN_ID}, not {text:?}")),
-        _ => Err(NOT_AN_ID.to_owned()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn ids(text: &str) -> Result<Vec<i64>, Vec<LineFault>> {
-        let mut users = Vec::new();
-        let faults = parse(text, &mut users);
-        if faults.is_empty() {
-            Ok(users.into_iter().map(|user| user.0).collect())
-        } else {
-            Err(faults)
+        Err(error) => {
+            let (message, remedy) = unreadable(&error, &path.display());
+            reading.fault(said_at, key, message, remedy);
+            Listed::default()
         }
-    }
-
-    #[test]
-    fn one_id_a_line_or_a_column_of_a_table() {
-        assert_eq!(ids("3\n\n# staff\n1 # ada\r\n 2\n"), Ok(vec![3, 1, 2]));
-        assert_eq!(ids("\u{feff}7\n"), Ok(vec![7]));
-        assert_eq!(ids("user_id\n5\n6\n"), Ok(vec![5, 6]));
-        assert_eq!(
-            ids("\u{feff}name,user_id\r\n\"Lovelace, Ada\",\"5\"\r\n# nobody\r\nBob, 6 \r\n"),
-            Ok(vec![5, 6])
-        );
-        assert_eq!(ids(""), Ok(vec![]));
-    }
-
-    #[test]
-    fn bad_lines_are_named() {
-        let lines = |text: &str| {
-            ids(text)
-                .expect_err("the text is at fault")
-                .into_iter()
-                .map(|(line, _)| line)
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(lines("1\nx\n-2\n0\n99999999999999999999\n"), [2, 3, 4, 5]);
-        assert_eq!(
-            lines("name,user_id\nada,\n\"bob\nby\",2\nshort\ncy,x\n"),
-            [2, 5, 6]
-        );
-        assert_eq!(lines("# made by hand\nname,userid\nada,1\n"), [2]);
-        assert_eq!(lines("user_id,name\n# a\n\nx,ada\n"), [4]);
-        assert_eq!(lines("id;name\n1;ada\n"), [1]);
     }
 }

@@ -37,11 +37,13 @@ fn value(key: &str, args: &InitArgs, secret: &SecretSource) -> Option<String> {
             }
             SecretSource::Credential(name) => format!("{{ credential = {} }}", quoted(name)),
         }),
+        "users" if args.all => Some(quoted(&"all".to_owned())),
         "users" if !args.users.is_empty() => {
             let ids: Vec<_> = args.users.iter().map(i64::to_string).collect();
             Some(format!("[{}]", ids.join(", ")))
         }
         "# users_file" => args.users_file.as_ref().map(quoted),
+        "# organization_id" => args.organization.map(|id| id.to_string()),
         _ => None,
     }
 }

@@ -13,7 +13,7 @@ base_url = "http://api.cal.com/v2/"
 concurency = 4
 requests_per_minute = -1
 timeout_s = "30"
-fetch = "bulk"
+fetch = "bluk"
 max_answer_bytes = 99999999999999999999
 
 [databse]
@@ -47,7 +47,7 @@ name = "a b"
 id = "x/y"
 secret = "hunter2"
 users = [0, "7", -3, 1.5, 4]
-users_sql = "select 1"
+users_sgl = "select 1"
 
 [[clients]]
 name = "acme"
@@ -65,7 +65,8 @@ requests_per_minute = ""
 
 [[clients]]
 id = ""
-users = "all"
+users = "everyone"
+organisation_id = 3
 "#,
     );
     assert!(!found.contains("hunter2"), "{found}");
@@ -75,7 +76,7 @@ users = "all"
     config.toml:4:1: calcom.concurency: unknown key; did you mean "concurrency"?
     config.toml:5:23: calcom.requests_per_minute: must be from 0 to 1000000; the default is 450
     config.toml:6:13: calcom.timeout_s: must be a whole number, not a string; remove the quotes
-    config.toml:7:9: calcom.fetch: "bulk" is not supported by this version; write "auto" or "get"
+    config.toml:7:9: calcom.fetch: must be "auto" or "get" or "bulk" or "list", not "bluk"; did you mean "bulk"?
     config.toml:8:20: calcom.max_answer_bytes: must be from 1024 to 1073741824; the default is 8388608
     config.toml:10:2: databse: unknown section; did you mean "database"?
     config.toml:14:7: database.url: is neither a URL nor "embedded"; write "postgres://user:password@host:5432/database", or "embedded"
@@ -98,7 +99,7 @@ users = "all"
     config.toml:40:13: clients.users: a user id must be a number, not a string; remove the quotes
     config.toml:40:18: clients.users: a user id must be a whole number from 1 to 9223372036854775807
     config.toml:40:22: clients.users: a user id must be a whole number, not a number with a fraction
-    config.toml:41:1: clients.users_sql: not supported by this version; write the ids that the query gives into a file and name it in `users_file`
+    config.toml:41:1: clients.users_sgl: unknown key; did you mean "users_sql"?
     config.toml:48:8: clients.acme.cron: must be written out; as in "*/5 * * * *": minute, hour, day, month, weekday; seconds may stand in front
     config.toml:51:8: clients.name: "acme" is also another client's name (line 44); give each client a name of its own
     config.toml:54:9: clients.acme.id: is the same OAuth client as "acme"; join the blocks: a client has one schedule, one rate limit and one freshness
@@ -106,7 +107,8 @@ users = "all"
     config.toml:57:1: clients.name: is missing; write name = "…", which logs and --client call it by
     config.toml:57:1: clients.secret: is missing; write { env = "NAME" }, { file = "path" } or { credential = "name" }
     config.toml:58:6: clients.id: is empty; give it a value, or remove the line
-    config.toml:59:9: clients.users: "all" is not supported by this version; write the ids, or name a file of them in users_file
+    config.toml:59:9: clients.users: must be a list of user ids or "all", not "everyone"; as in users = [1, 2]
+    config.toml:60:1: clients.organisation_id: unknown key; did you mean "organization_id"?
     "#);
 }
 
@@ -136,11 +138,11 @@ fn the_shape_of_a_file_is_checked() {
     config.toml:3:1: clients.name: is missing; write name = "…", which logs and --client call it by
     config.toml:3:1: clients.id: is missing; write the OAuth client's id, as Cal.com shows it
     config.toml:3:1: clients.secret: is missing; write { env = "NAME" }, { file = "path" } or { credential = "name" }
-    config.toml:3:1: clients.users: is missing; write users = [1, 2], or users_file = "users.txt" with one id a line
+    config.toml:3:1: clients.users: is missing; write users = [1, 2] or users = "all", or users_file = "users.txt" with one id a line
     --
-    config.toml:2:1: clients.main.users: is missing; write users = [1, 2], or users_file = "users.txt" with one id a line
+    config.toml:2:1: clients.main.users: is missing; write users = [1, 2] or users = "all", or users_file = "users.txt" with one id a line
     --
-    config.toml:6:9: clients.main.users: is an empty list; write users = [1, 2], or users_file = "users.txt" with one id a line
+    config.toml:6:9: clients.main.users: is an empty list; write users = [1, 2] or users = "all", or users_file = "users.txt" with one id a line
     --
     config.toml:6:10: clients.main.users: a user id must be a whole number from 1 to 9223372036854775807
     config.toml:6:15: clients.main.users: a user id must be a whole number from 1 to 9223372036854775807
@@ -281,6 +283,9 @@ fn fragment() -> impl Strategy<Value = String> {
             "level = ",
             "users = ",
             "users_file = ",
+            "users_sql = ",
+            "organization_id = ",
+            "\"all\"",
             "secret = ",
             "name = ",
             "id = ",

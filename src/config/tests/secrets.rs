@@ -176,7 +176,7 @@ fn users_of_the_list_and_of_the_file_are_merged() {
     --
     wrong.csv:1:1: clients.main.users_file: must have a column user_id; is it the one called "userid"?
     --
-    config.toml:5:14: clients.main.users_file: gives no user; write users = [1, 2], or users_file = "users.txt" with one id a line
+    config.toml:5:14: clients.main.users_file: gives no user; write users = [1, 2] or users = "all", or users_file = "users.txt" with one id a line
     --
     config.toml:5:14: clients.main.users_file: missing cannot be read: No such file or directory (os error 2); a relative path is relative to the directory of the configuration file
     "#);
