@@ -1,5 +1,10 @@
 //! `calmirror check`: would a pass work? Configuration, database, and one request a client.
 
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
@@ -9,9 +14,9 @@ use super::{
     mirror::{Database, Mirror},
 };
 use crate::{
-    calcom::Source,
-    config::Config,
-    model::Observation,
+    calcom::{self, Source},
+    config::{Client, Config},
+    model::{Observation, UserId},
     store::{self, Store},
 };
 
@@ -28,12 +33,11 @@ struct Finding {
 }
 
 pub(super) async fn run(config: Config, out: &mut Out) -> anyhow::Result<Exit> {
-    let users: usize = config
-        .clients
-        .iter()
-        .map(|client| client.watch.listed.len())
-        .sum();
-    let message = format!("clients: {}, users: {users}", config.clients.len());
+    let message = format!(
+        "clients: {}, users: {}",
+        config.clients.len(),
+        users(&config.clients)
+    );
     let mut exit = report(out, Finding::fine("config", message))?;
     let mirror = Mirror::open(config).await?;
     exit = exit.max(report(out, database(&mirror.database).await)?);
@@ -42,6 +46,29 @@ pub(super) async fn run(config: Config, out: &mut Out) -> anyhow::Result<Exit> {
     }
     mirror.close().await;
     Ok(exit)
+}
+
+/// How many users there are, as far as that is known before anybody is asked.
+fn users(clients: &[Client]) -> String {
+    let of = |is_meant: fn(&Client) -> bool| {
+        let names = clients.iter().filter(|client| is_meant(client));
+        let names: Vec<_> = names.map(|client| client.name.as_str()).collect();
+        names.join(" and ")
+    };
+    let listed: usize = clients.iter().map(|client| client.watch.listed.len()).sum();
+    let everyone = of(|client| client.watch.all);
+    let by_query = of(|client| client.watch.sql.is_some());
+    let mut parts = Vec::new();
+    if listed > 0 {
+        parts.push(listed.to_string());
+    }
+    if !everyone.is_empty() {
+        parts.push(format!("everyone of {everyone}"));
+    }
+    if !by_query.is_empty() {
+        parts.push(format!("by query for {by_query}"));
+    }
+    parts.join(", ")
 }
 
 async fn database(database: &Database) -> Finding {
@@ -79,9 +106,6 @@ async fn readiness(store: &Store) -> Result<String, store::Error> {
 async fn client(mirror: &Mirror, index: usize) -> Finding {
     let watched = &mirror.clients[index];
     let name = &watched.client.name;
-    let Some(&user) = watched.client.watch.listed.first() else {
-        return Finding::fine(name, "no users to ask for".to_owned());
-    };
     let base_url = mirror.config.calcom.base_url.as_str().trim_end_matches('/');
     if let Ok(Some(recorded)) = mirror.database.store.source_of(&watched.client.id).await
         && recorded != base_url
@@ -99,19 +123,15 @@ async fn client(mirror: &Mirror, index: usize) -> Finding {
             exit: Exit::Failed,
         };
     }
-    match watched.source.get_user(user).await {
-        Ok(Observation::Present(_)) => Finding::fine(name, format!("user {user} answers")),
-        Ok(Observation::Gone(_)) => Finding::fine(
-            name,
-            format!("credentials are right, but user {user} is not one of this client's"),
-        ),
-        Ok(Observation::Unreadable(reject)) => Finding::fine(
-            name,
-            format!(
-                "credentials are right, but user {user} cannot be mirrored: {}",
-                reject.reason()
-            ),
-        ),
+    let watch = &watched.client.watch;
+    let found = match watch.listed.first() {
+        Some(user) => one_user(&watched.source, *user).await,
+        None if watch.all => list(&watched.source).await,
+        // Whom to ask for is not known before the query is run, which a check does not do.
+        None => Ok("not asked: its users are known once its query is run".to_owned()),
+    };
+    match found {
+        Ok(message) => Finding::fine(name, message),
         Err(error) => Finding {
             subject: name.clone(),
             ok: false,
@@ -124,6 +144,29 @@ async fn client(mirror: &Mirror, index: usize) -> Finding {
             },
         },
     }
+}
+
+async fn one_user(source: &impl Source, user: UserId) -> Result<String, calcom::Error> {
+    Ok(match source.get_user(user).await? {
+        Observation::Present(_) => format!("user {user} answers"),
+        Observation::Gone(_) => {
+            format!("credentials are right, but user {user} is not one of this client's")
+        }
+        Observation::Unreadable(reject) => format!(
+            "credentials are right, but user {user} cannot be mirrored: {}",
+            reject.reason()
+        ),
+    })
+}
+
+/// A page of one user: it shows as much as a longer one.
+async fn list(source: &impl Source) -> Result<String, calcom::Error> {
+    let roll = source.page(0, 1, &HashMap::new()).await?;
+    Ok(if roll.records > 0 {
+        "the list of users answers".to_owned()
+    } else {
+        "credentials are right, but the list of users is empty".to_owned()
+    })
 }
 
 impl Finding {

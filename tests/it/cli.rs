@@ -13,6 +13,7 @@ mod plan;
 mod processes;
 mod status;
 mod sync;
+mod users;
 
 use std::fmt::Write as _;
 

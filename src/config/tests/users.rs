@@ -42,7 +42,11 @@ fn users_may_be_everyone_or_whom_a_query_gives() {
     assert!(!query.all && query.listed.is_empty());
     let both = watch("users = [3, 2]\nusers_sql = 'select 1 as user_id'");
     assert_eq!((ids(&both.listed), both.sql.is_some()), (vec![2, 3], true));
-    assert!(watch("users = []\nusers_sql = 'select 1 as user_id'").sql.is_some());
+    assert!(
+        watch("users = []\nusers_sql = 'select 1 as user_id'")
+            .sql
+            .is_some()
+    );
     assert!(watch("users = 'all'\nusers_sql = 'select 1 as user_id'").all);
 }
 
@@ -162,18 +166,8 @@ fn who_is_watched_is_shown_and_reads_back() {
         assert_eq!(again.effective_toml(), shown);
         let (watch, again) = (&config.clients[0].watch, &again.clients[0].watch);
         assert_eq!(
-            (
-                watch.all,
-                ids(&watch.listed),
-                &watch.sql,
-                watch.organization_id
-            ),
-            (
-                again.all,
-                ids(&again.listed),
-                &again.sql,
-                again.organization_id
-            )
+            (watch.all, ids(&watch.listed), &watch.sql, watch.organization_id),
+            (again.all, ids(&again.listed), &again.sql, again.organization_id)
         );
     }
 }
