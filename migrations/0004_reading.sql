@@ -65,3 +65,7 @@ comment on column sync_state.fingerprints_renewed_at is
 
 comment on column sync_state.last_complete_started_at is
     'Start of that pass, or of the one that it went on from: no row of a live user that was watched then is older news than this.';
+
+comment on column sync_runs.observed is
+    'Users that Cal.com said something about: present, gone or unreadable. Of a pass under way, as of heartbeat_at.';
+comment on column sync_runs.requests is 'HTTP tries made. Of a pass under way, as of heartbeat_at.';

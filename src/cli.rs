@@ -1,6 +1,7 @@
 //! The commands, one file each, and what they share: arguments, output, exit codes.
 
 pub mod approve;
+mod bar;
 pub mod check;
 pub mod completions;
 pub mod config;
@@ -113,7 +114,7 @@ impl Cli {
                 init_and_check(&args, &mut out, environment).await
             }
             Command::Check => check::run(self.load(environment, Secrets::Read)?, &mut out).await,
-            Command::Plan(args) => plan::run(args, self.load(environment, Secrets::Read)?, &mut out).await,
+            Command::Plan(args) => plan::run(args, self.load(environment, args.secrets())?, &mut out).await,
             Command::Sync(args) => sync::run(args, self.load(environment, Secrets::Read)?, &mut out).await,
             Command::Run => run::run(self.load(environment, Secrets::Read)?).await,
             Command::Status => status::run(self.load(environment, Secrets::LeftAlone)?, &mut out).await,

@@ -37,7 +37,7 @@ use sqlx::{
 
 pub use begin::{BeginRun, Begun, Trigger};
 pub use error::Error;
-pub use fence::Run;
+pub use fence::{Beat, Run};
 pub use fields::ExtraField;
 pub use forget::Forgotten;
 pub use held::HeldBy;

@@ -8,9 +8,11 @@ mod begin;
 pub mod estimate;
 mod fetch;
 mod finish;
+mod foretell;
 mod frontier;
 mod observe;
 mod plan;
+mod progress;
 mod queue;
 mod removal;
 mod report;
@@ -22,7 +24,6 @@ mod watched;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -30,6 +31,7 @@ use apply::Hand;
 pub(crate) use apply::{bounded, with_retries};
 use frontier::Frontier;
 pub use plan::{Fate, Plan, Planned};
+pub use progress::{Progress, Snapshot};
 pub use report::{Failure, Lines, Report};
 pub use watched::Watched;
 
@@ -69,8 +71,12 @@ pub struct Pass<'a, S> {
     pub resume_since: Option<DateTime<Utc>>,
     /// How long the mirror counts as fresh after a complete pass, on top of what the pass took.
     pub fresh_for: Duration,
-    /// Told how many users have been observed, as it goes.
-    pub progress: Option<&'a (dyn Fn(u64) + Sync)>,
+    /// Where the pass counts as it goes, for whoever looks on.
+    pub progress: Option<&'a Progress>,
+    /// How often the log says how far the pass has come; none where a bar shows it.
+    pub tell_every: Option<Duration>,
+    /// When the client's next pass is due.
+    pub next_tick: Option<DateTime<Utc>>,
 }
 
 /// What happened while users were fetched and written, before the pass says how it ended.
@@ -116,7 +122,10 @@ impl<S: Source> Pass<'_, S> {
         let requests_before = self.source.requests();
         // Boxed, as what follows is large, and callers may have small stacks.
         let mut report = match Box::pin(self.begin_watching(cancel)).await {
-            Ok((run, watched)) => Box::pin(self.run_begun(&run, &watched, requests_before, cancel)).await,
+            Ok((run, watched)) => {
+                let work = Box::pin(self.run_begun(&run, &watched, requests_before, cancel));
+                self.while_told(Some(run.id), requests_before, work).await
+            }
             Err(report) => report,
         };
         report.duration_s = started.elapsed().as_secs_f64();

@@ -2,9 +2,10 @@
 
 use super::{
     Out, Output,
+    bar::Bar,
     exit::{Exit, Misuse, unless_closed},
     mirror::{Mirror, Request},
-    sync::{print_table, progress_bar},
+    sync::print_table,
 };
 use crate::{
     config::Config,
@@ -77,16 +78,16 @@ async fn approve(run: i64, mirror: &Mirror, shutdown: &Shutdown) -> anyhow::Resu
         ))
         .into());
     };
-    let users = usize::try_from(users).unwrap_or(usize::MAX);
-    let bar = progress_bar(&client_name, users);
-    let progress = |asked| bar.set_position(asked);
+    let bar = Bar::of(&client_name);
+    bar.progress().expects(users);
     let request = Request {
-        progress: Some(&progress),
+        progress: Some(bar.progress()),
+        tell_every: bar.tell_every(),
         ..Request::of(Trigger::Approval(run))
     };
-    let report = mirror
-        .approve(client, &set_hash, request, &shutdown.token())
-        .await;
-    bar.finish_and_clear();
+    let token = shutdown.token();
+    let approval = mirror.approve(client, &set_hash, request, &token);
+    let report = bar.over(&mirror.clients[client].source, approval).await;
+    bar.clear();
     Ok(report)
 }

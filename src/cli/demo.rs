@@ -10,11 +10,12 @@ use anyhow::Context as _;
 use self::world::World;
 use super::{
     Out, Output,
+    bar::Bar,
     exit::Exit,
     mirror::{Mirror, Request},
     run::serve,
     start_logging,
-    sync::{print_table, progress_bar},
+    sync::print_table,
 };
 use crate::{
     config::{Config, Environment, Secrets, environment},
@@ -144,22 +145,27 @@ async fn three_passes(
 async fn passes(mirror: &Mirror, shutdown: &Shutdown, lines: Lines) -> Vec<Report> {
     let mut reports = Vec::new();
     for (index, watched) in mirror.clients.iter().enumerate() {
-        let bar = (lines == Lines::None)
-            .then(|| progress_bar(&watched.client.name, watched.client.watch.listed.len()));
-        let progress = |observed| {
-            if let Some(bar) = &bar {
-                bar.set_position(observed);
-            }
-        };
         let request = Request {
-            progress: Some(&progress),
             lines,
             ..Request::of(Trigger::Operator)
         };
-        reports.push(mirror.pass(index, request, &shutdown.token()).await);
-        if let Some(bar) = bar {
-            bar.finish();
-        }
+        let token = shutdown.token();
+        // Where each change is a line, these show how far it has come.
+        let report = if lines == Lines::None {
+            let bar = Bar::of(&watched.client.name);
+            let request = Request {
+                progress: Some(bar.progress()),
+                tell_every: bar.tell_every(),
+                ..request
+            };
+            let pass = mirror.pass(index, request, &token);
+            let report = bar.over(&watched.source, pass).await;
+            bar.leave();
+            report
+        } else {
+            mirror.pass(index, request, &token).await
+        };
+        reports.push(report);
     }
     reports
 }

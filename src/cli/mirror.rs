@@ -17,7 +17,7 @@ use crate::{
     embedded::{self, Embedded},
     schedule::Cron,
     store::{self, Settings, Store, Trigger},
-    sync::{Lines, Pass, Plan, Planned, Report, with_retries},
+    sync::{Lines, Pass, Plan, Planned, Progress, Report, with_retries},
 };
 
 /// For what is left to say to the database at the end of the process.
@@ -122,6 +122,13 @@ pub struct Watched {
 }
 
 impl Watched {
+    /// From the next tick to the one after it.
+    pub fn time_between_ticks(&self) -> Option<Duration> {
+        let first = self.cron.next_after(SystemClock.now())?;
+        let second = self.cron.next_after(first)?;
+        (second - first).to_std().ok()
+    }
+
     /// How long a complete pass leaves the mirror fresh: until the second tick from now, so that one late pass is no alarm.
     fn fresh_for(&self) -> Duration {
         let now = SystemClock.now();
@@ -153,7 +160,10 @@ pub struct Request<'a> {
     pub accept_source: bool,
     /// A pass that was cut since the last tick is gone on from.
     pub resumes: bool,
-    pub progress: Option<&'a (dyn Fn(u64) + Sync)>,
+    /// Where the pass counts as it goes; in one of its own if nobody looks on.
+    pub progress: Option<&'a Progress>,
+    /// How often the log says how far the pass has come.
+    pub tell_every: Option<Duration>,
     pub lines: Lines,
 }
 
@@ -165,6 +175,7 @@ impl Request<'_> {
             accept_source: false,
             resumes: true,
             progress: None,
+            tell_every: Some(Pass::<ApiClient>::TELL_EVERY),
             lines: Lines::All,
         }
     }
@@ -200,6 +211,11 @@ impl Mirror {
 
     /// Makes one pass over a client. A database that lacks tables gets them first.
     pub async fn pass(&self, client: usize, request: Request<'_>, cancel: &CancellationToken) -> Report {
+        let own = Progress::default();
+        let request = Request {
+            progress: request.progress.or(Some(&own)),
+            ..request
+        };
         let pass = self.prepare(client, request);
         let started = tokio::time::Instant::now();
         if let Err(error) = self.database.prepare().await {
@@ -262,6 +278,11 @@ impl Mirror {
                 .flatten(),
             fresh_for: watched.fresh_for(),
             progress: request.progress,
+            tell_every: request.tell_every,
+            next_tick: match request.trigger {
+                Trigger::Schedule(_) => watched.cron.next_after(SystemClock.now()),
+                _ => None,
+            },
         }
     }
 

@@ -1,6 +1,7 @@
 //! `calmirror plan`: what `sync` would change, without a change.
 
 mod lines;
+mod requests;
 
 use std::sync::{Mutex, PoisonError};
 
@@ -9,12 +10,13 @@ use futures_util::{StreamExt, stream::FuturesUnordered};
 use self::lines::{JsonLines, TextLines};
 use super::{
     Out, Output,
+    bar::Bar,
     exit::{Exit, unless_closed},
     mirror::{Mirror, Request},
-    sync::{progress_bar, select},
+    sync::select,
 };
 use crate::{
-    config::{self, Config},
+    config::{self, Config, Secrets},
     shutdown::Shutdown,
     store::Trigger,
     sync::{Lines, Plan, Planned},
@@ -27,10 +29,28 @@ pub struct PlanArgs {
     /// Only this client; may be given more than once
     #[arg(long = "client", value_name = "NAME")]
     clients: Vec<String>,
+
+    /// Show how many requests a pass would make by each plan, and ask Cal.com nothing
+    #[arg(long)]
+    requests: bool,
+}
+
+impl PlanArgs {
+    /// Whoever asks Cal.com nothing needs no secret.
+    pub(super) const fn secrets(&self) -> Secrets {
+        if self.requests {
+            Secrets::LeftAlone
+        } else {
+            Secrets::Read
+        }
+    }
 }
 
 pub(super) async fn run(args: &PlanArgs, config: Config, out: &mut Out) -> anyhow::Result<Exit> {
     let selected = select(&args.clients, &config)?;
+    if args.requests {
+        return requests::run(&selected, Mirror::open(config).await?, out).await;
+    }
     let shutdown = Shutdown::install()?;
     let mut mirror = Mirror::open(config).await?;
     mirror.database.read_only();
@@ -43,16 +63,17 @@ pub(super) async fn run(args: &PlanArgs, config: Config, out: &mut Out) -> anyho
             async move {
                 let watched = &mirror.clients[client];
                 let name = &watched.client.name;
-                let bar = progress_bar(name, watched.client.watch.listed.len());
-                let progress = |observed| bar.set_position(observed);
+                let bar = Bar::of(name);
                 let request = Request {
-                    progress: Some(&progress),
+                    progress: Some(bar.progress()),
+                    tell_every: bar.tell_every(),
                     lines: Lines::None,
                     ..Request::of(Trigger::Operator)
                 };
                 let mut show = |planned: Planned<'_>| printer.planned(name, planned);
-                let plan = mirror.plan(client, request, token, &mut show).await;
-                bar.finish_and_clear();
+                let plan = mirror.plan(client, request, token, &mut show);
+                let plan = bar.over(&watched.source, plan).await;
+                bar.clear();
                 printer.ended(name, &plan, watched.client.watch.listed.len());
                 Exit::of_plan(&plan)
             }

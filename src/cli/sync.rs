@@ -1,15 +1,15 @@
 //! `calmirror sync`: one pass over each client.
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
-use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{
     Out, Output,
+    bar::Bar,
     exit::{Exit, Misuse, unless_closed},
     mirror::{Mirror, Request},
     table::aligned,
 };
-use crate::{config::Config, shutdown::Shutdown, store::Trigger, sync::Report, telemetry};
+use crate::{config::Config, shutdown::Shutdown, store::Trigger, sync::Report};
 
 /// Make one pass over each client
 #[derive(Clone, Debug, clap::Args)]
@@ -34,15 +34,16 @@ pub(super) async fn run(args: &SyncArgs, config: Config, out: &mut Out) -> anyho
             let (mirror, token) = (&mirror, &token);
             async move {
                 let watched = &mirror.clients[client];
-                let bar = progress_bar(&watched.client.name, watched.client.watch.listed.len());
-                let progress = |observed| bar.set_position(observed);
+                let bar = Bar::of(&watched.client.name);
                 let request = Request {
                     accept_source: args.accept_source,
-                    progress: Some(&progress),
+                    progress: Some(bar.progress()),
+                    tell_every: bar.tell_every(),
                     ..Request::of(Trigger::Operator)
                 };
-                let report = mirror.pass(client, request, token).await;
-                bar.finish_and_clear();
+                let pass = mirror.pass(client, request, token);
+                let report = bar.over(&watched.source, pass).await;
+                bar.clear();
                 report
             }
         })
@@ -97,17 +98,6 @@ pub(super) fn select(names: &[String], config: &Config) -> anyhow::Result<Vec<us
         }
     }
     Ok(selected)
-}
-
-/// A bar on standard error; indicatif hides it where that is no terminal.
-pub(super) fn progress_bar(client: &str, users: usize) -> ProgressBar {
-    let style =
-        ProgressStyle::with_template("{prefix:<12} {bar:30} {pos}/{len} users, {per_sec}, {eta} left")
-            .unwrap_or_else(|_| ProgressStyle::default_bar());
-    let bar = ProgressBar::new(users as u64)
-        .with_prefix(client.to_owned())
-        .with_style(style);
-    telemetry::progress().add(bar)
 }
 
 /// One line a pass, and one for each error.

@@ -51,19 +51,35 @@ impl Run {
     }
 }
 
+/// How far a pass says that it has come, with a sign of life.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Beat {
+    pub observed: u64,
+    pub requests: u64,
+    /// Every user to be asked for with an id up to this one is dealt with; none while it is not known.
+    pub done_to: Option<i64>,
+}
+
 impl Store {
     /// Shows that a pass is alive, and how far it has come.
     ///
     /// # Errors
     ///
     /// [`Error::Fenced`] when a later pass has begun.
-    pub async fn heartbeat(&self, run: &Run, done_to: Option<UserId>) -> Result<(), Error> {
+    pub async fn heartbeat(&self, run: &Run, beat: Beat) -> Result<(), Error> {
+        let stored = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         let mut tx = self.begin().await?;
         run.look_at_fence(&mut tx).await?;
         sqlx::query!(
-            "update sync_runs set heartbeat_at = now(), done_to = $2 where run_id = $1 and outcome is null",
+            r#"
+            update sync_runs set
+                heartbeat_at = now(), observed = $2, requests = $3, done_to = coalesce($4, done_to)
+            where run_id = $1 and outcome is null
+            "#,
             run.id,
-            done_to.map(|user| user.0),
+            stored(beat.observed),
+            stored(beat.requests),
+            beat.done_to,
         )
         .execute(&mut tx)
         .await?;

@@ -29,6 +29,20 @@ pub struct ClientStatus {
     /// Time since the start of that pass, by the database's clock.
     pub last_started_s: Option<f64>,
     pub last_error: Option<String>,
+    /// Users that this pass has observed so far, as of its last sign of life, or in all.
+    pub last_observed: Option<i64>,
+    /// Of how many; null where it was not said.
+    pub last_planned_users: Option<i64>,
+    /// Requests that it has made, as of its last sign of life, or in all.
+    pub last_requests: Option<i64>,
+    /// Of how many; null where it was not said.
+    pub last_planned_requests: Option<i64>,
+    /// How users were asked for: `get`, `bulk` or `list`.
+    pub last_fetch_plan: Option<String>,
+    /// Versions that it has written so far, or in all.
+    pub last_changes: Option<i64>,
+    /// The pass that was cut and that this one goes on from.
+    pub last_resumes: Option<i64>,
 }
 
 /// What the tables say of the users that a client's configuration lists, and of those that it does not.
@@ -118,7 +132,14 @@ impl Store {
                 l.finished_at as "last_finished_at?",
                 l.heartbeat_at as "last_heartbeat_at?",
                 extract(epoch from now() - l.started_at)::double precision as last_started_s,
-                l.error as "last_error?"
+                l.error as "last_error?",
+                l.observed as "last_observed?",
+                l.planned_users as "last_planned_users?",
+                l.requests as "last_requests?",
+                l.planned_requests as "last_planned_requests?",
+                l.fetch_plan as "last_fetch_plan?",
+                l.inserted + l.updated + l.removed + l.restored + l.repaired as "last_changes?",
+                l.resumes as "last_resumes?"
             from managed_users_freshness as f
             join sync_state as s on s.client_id = f.client_id
             -- A tick that was skipped says nothing of the mirror.

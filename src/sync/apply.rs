@@ -231,6 +231,9 @@ async fn take_batch<S: Source>(
         }
         Hand::Looking(looking) => looking.see(&set),
     }
+    if let Some(progress) = pass.progress {
+        progress.changed(set.changes().count() as u64);
+    }
     announced.announce(&set.bookkeeping.new_fields);
     tally.observed += (observed.len() - set.forgotten) as u64;
     tally.missing += set.missing as u64;

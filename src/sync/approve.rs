@@ -59,7 +59,7 @@ impl<S: Source> Pass<'_, S> {
         let asked = tokio::select! {
             biased;
             () = cancel.cancelled() => Err(Refusal::Interrupted),
-            asked = Box::pin(self.ask(set_hash, &watched, &mut inquiry)) => asked,
+            asked = self.while_told(None, requests_before, Box::pin(self.ask(set_hash, &watched, &mut inquiry))) => asked,
         };
         let requests = || self.source.requests() - requests_before;
         let mut report = match asked {
@@ -226,7 +226,7 @@ impl<S: Source> Pass<'_, S> {
                     inquiry.observed += 1;
                     inquiry.missing += 1;
                     if let Some(progress) = self.progress {
-                        progress(inquiry.missing);
+                        progress.observed(1);
                     }
                 }
                 Ok(Observation::Present(_) | Observation::Unreadable(_)) => {

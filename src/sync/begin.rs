@@ -4,7 +4,7 @@ use std::{future::Future, pin::pin, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Pass, Report, Watched, apply, frontier::Frontier};
+use super::{Pass, Progress, Report, Watched, apply, frontier::Frontier};
 use crate::{
     calcom::Source,
     model::RunOutcome,
@@ -137,7 +137,9 @@ impl<S: Source> Pass<'_, S> {
         let beats = async {
             loop {
                 tokio::time::sleep(self.beat).await;
-                match apply::bounded(self.store.heartbeat(run, frontier.and_then(Frontier::done_to))).await {
+                let mut beat = self.progress_now().map(Progress::beat).unwrap_or_default();
+                beat.done_to = frontier.and_then(Frontier::done_to).map(|user| user.0);
+                match apply::bounded(self.store.heartbeat(run, beat)).await {
                     Ok(()) => {}
                     Err(Error::Fenced { .. }) => {
                         overtaken.cancel();

@@ -215,6 +215,9 @@ impl<S: Source> Pass<'_, S> {
     }
 
     pub(super) fn log_removals(&self, set: &ChangeSet) {
+        if let Some(progress) = self.progress {
+            progress.changed(set.removals.len() as u64);
+        }
         for removal in &set.removals {
             report::log_removal(self, *removal);
         }

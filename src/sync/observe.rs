@@ -1,6 +1,6 @@
 //! The observing part of a pass: targets, requests and batches, all at once.
 
-use std::{collections::HashSet, sync::atomic::AtomicU64, sync::atomic::Ordering};
+use std::collections::HashSet;
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -46,11 +46,10 @@ impl<S: Source> Pass<'_, S> {
         };
         let room = Room::new();
         let (sender, receiver) = room.queue();
-        let observed = AtomicU64::new(0);
+        self.foretell(before.expected.users, before.expected.requests);
         let told = |count: u64| {
-            let observed = observed.fetch_add(count, Ordering::Relaxed) + count;
             if let Some(progress) = self.progress {
-                progress(observed);
+                progress.observed(count);
             }
         };
         let delivery = Delivery {

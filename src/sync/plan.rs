@@ -103,7 +103,8 @@ impl<S: Source> Pass<'_, S> {
                     sighted: Vec::new(),
                     show,
                 };
-                self.look(looking, &watched, requests_before, cancel).await
+                let look = Box::pin(self.look(looking, &watched, requests_before, cancel));
+                self.while_told(None, requests_before, look).await
             }
             Err(error) => Plan {
                 report: self.foreseen(RunCounts::default(), Some(Shortfall::of_store(&error))),

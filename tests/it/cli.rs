@@ -11,6 +11,8 @@ mod init;
 mod looking;
 mod plan;
 mod processes;
+mod progress;
+mod requests;
 mod status;
 mod sync;
 mod users;

@@ -5,6 +5,8 @@ mod changes;
 mod database;
 mod held;
 mod plan;
+mod population;
+mod progress;
 mod removals;
 mod turns;
 mod unhappy;

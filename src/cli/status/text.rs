@@ -188,8 +188,29 @@ fn running(status: &ClientStatus) -> Option<String> {
     if let Some(seconds) = status.last_started_s {
         write!(text, " ({})", ago(seconds)).ok()?;
     }
+    if let Some(run) = status.last_resumes {
+        write!(text, ", going on from run {run}").ok()?;
+    }
     if let Some(alive) = status.last_heartbeat_at {
         write!(text, ", and last showed that it is alive at {}", instant(alive)).ok()?;
+    }
+    if let Some(observed) = status.last_observed {
+        let (requests, changes) = (
+            status.last_requests.unwrap_or(0),
+            status.last_changes.unwrap_or(0),
+        );
+        let of = |planned: Option<i64>| planned.map_or_else(String::new, |planned| format!(" of {planned}"));
+        write!(
+            text,
+            "; so far {observed}{} users observed, {requests}{} requests made{}, {changes} changes written",
+            of(status.last_planned_users),
+            of(status.last_planned_requests),
+            status
+                .last_fetch_plan
+                .as_deref()
+                .map_or_else(String::new, |plan| format!(" by {plan}")),
+        )
+        .ok()?;
     }
     Some(text)
 }

@@ -299,11 +299,46 @@ async fn a_pass_under_way_is_shown_with_its_start() {
         words.contains("), and last showed that it is alive at 2026-03-01 12:00:07Z"),
         "{text}"
     );
+    assert!(
+        words.contains("; so far 3 users observed, 3 requests made, 3 changes written"),
+        "{text}"
+    );
     let status = setup.run(&["--output", "json", "status"]).await.expect(0).json();
     assert_eq!(
         status[0]["clients"][0]["last_heartbeat_at"],
         "2026-03-01T12:00:07Z"
     );
+    assert!(status[0]["clients"][0]["last_planned_users"].is_null());
+    execute(
+        &setup.pool().await,
+        "update sync_runs set observed = 2, planned_users = 5, requests = 4, planned_requests = 6, fetch_plan = 'bulk',
+             resumes = 7",
+    )
+    .await;
+    let text = setup.run(&["status"]).await.expect(0);
+    assert_fits(&text);
+    let words = text.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        words.contains("), going on from run 7, and last showed"),
+        "{text}"
+    );
+    assert!(
+        words.contains("; so far 2 of 5 users observed, 4 of 6 requests made by bulk, 3 changes written"),
+        "{text}"
+    );
+    let status = setup.run(&["--output", "json", "status"]).await.expect(0).json();
+    let client = &status[0]["clients"][0];
+    for (key, value) in [
+        ("last_observed", json!(2)),
+        ("last_planned_users", json!(5)),
+        ("last_requests", json!(4)),
+        ("last_planned_requests", json!(6)),
+        ("last_fetch_plan", json!("bulk")),
+        ("last_changes", json!(3)),
+        ("last_resumes", json!(7)),
+    ] {
+        assert_eq!(client[key], value, "{key}");
+    }
     execute(&setup.pool().await, "update sync_runs set heartbeat_at = null").await;
     let text = setup.run(&["status"]).await.expect(0);
     assert!(!text.stdout.contains("alive"), "{text}");

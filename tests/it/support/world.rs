@@ -163,6 +163,8 @@ impl World {
             resume_since: None,
             fresh_for: Duration::from_secs(600),
             progress: None,
+            tell_every: None,
+            next_tick: None,
         }
     }
 

@@ -6,7 +6,7 @@ use calmirror::{
     calcom::ApiClient,
     model::RunOutcome,
     simulator::{Answer, Target},
-    store::Trigger,
+    store::{Beat, Trigger},
     sync::{Pass, Report},
 };
 use chrono::{DateTime, TimeDelta, Utc};
@@ -297,7 +297,7 @@ async fn a_run_of_the_same_number_and_epoch_is_not_ours() {
         .expect("the run is there");
     let error = world
         .store
-        .heartbeat(&run, None)
+        .heartbeat(&run, Beat::default())
         .await
         .expect_err("it is another's");
     assert!(matches!(error, calmirror::store::Error::Fenced { .. }), "{error}");
