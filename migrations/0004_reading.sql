@@ -31,9 +31,10 @@ comment on table rate_limits is
 comment on column rate_limits.client_id is 'The client.';
 comment on column rate_limits.noted_at is 'When this was written.';
 comment on column rate_limits.remaining is
-    'Requests that were left in the window, less those that may be made before the next note; null while the server has not said it.';
+    'Requests that could still be made in the window, less those that may be made before the next note; null while the server has not said it.';
 comment on column rate_limits.resets_at is 'When the window ends; null while the server has not said it.';
-comment on column rate_limits.blocked_until is 'The end of the latest block; null if there was none.';
+comment on column rate_limits.blocked_until is
+    'The end of the latest block that a pass waits for; null if there was none.';
 
 alter table sync_runs
     add column began_at         timestamptz,

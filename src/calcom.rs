@@ -10,12 +10,12 @@ mod error;
 mod lessons;
 mod wire;
 
-use std::{collections::HashMap, future::Future};
+use std::{collections::HashMap, future::Future, time::Duration};
 
-use crate::model::{Fingerprint, Observation, Seen, Target, UserId};
+use crate::model::{Fingerprint, Observation, RateState, Seen, Target, UserId};
 
-pub(crate) use budget::BURST_DIVISOR;
 pub use address::{address_bytes, bare_address};
+pub(crate) use budget::BURST_DIVISOR;
 pub use client::{Api, ApiClient};
 pub use error::{Disposition, Error, Flaw, Obstacle, Refusal, Said, Scope};
 pub use wire::{Answer, decode_answer, decode_page, decode_roll, decode_seen};
@@ -84,6 +84,25 @@ pub trait Source: Send + Sync {
 
     /// HTTP tries made since the source was built.
     fn requests(&self) -> u64;
+
+    /// What is left of the client's rate limit, for another process to go on from.
+    fn rate_state(&self) -> RateState {
+        RateState::default()
+    }
+
+    /// Takes over what another process has left. It only ever makes worse what is known here, and the next answer knows better.
+    fn resume_rate(&self, _state: RateState) {}
+
+    /// Waits until there is something about the rate limit that another process would have to know at once: a block, or the first
+    /// window of a pass.
+    fn rate_news(&self) -> impl Future<Output = ()> + Send {
+        std::future::pending()
+    }
+
+    /// The most requests that the source's own rate lets go in so much time.
+    fn most_within(&self, _time: Duration) -> u64 {
+        u64::MAX
+    }
 }
 
 /// What an answer to a request for several users contains.

@@ -5,6 +5,7 @@
 
 mod fingerprint;
 mod json;
+mod rate;
 mod target;
 
 use std::fmt;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 pub use fingerprint::Fingerprint;
 pub use json::{Json, JsonObject};
+pub use rate::RateState;
 pub use target::{Seen, Target};
 
 /// A managed user's id, which Cal.com gives out and which is unique within one Cal.com instance.

@@ -17,6 +17,7 @@ mod locks;
 mod migrate;
 mod population;
 mod queried;
+mod rate_limits;
 mod removals;
 mod repair;
 mod resumed;

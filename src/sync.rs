@@ -14,6 +14,7 @@ mod observe;
 mod plan;
 mod progress;
 mod queue;
+mod rate;
 mod removal;
 mod report;
 mod set_back;

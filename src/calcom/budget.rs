@@ -3,11 +3,17 @@
 //! Three things hold requests back: a steady rate of our own, a window that the server says is nearly used up, and a
 //! block after a 429, during which nothing is sent at all, for every request during a block counts and lengthens it.
 
+mod bucket;
+mod state;
 mod window;
 
 use std::{
     num::NonZeroU32,
-    sync::{Mutex, MutexGuard, PoisonError},
+    pin::pin,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -19,9 +25,16 @@ use governor::{
     state::{InMemoryState, NotKeyed},
 };
 use reqwest::{StatusCode, header::HeaderMap};
-use tokio::time::{Instant, sleep_until};
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep_until},
+};
 
-use window::Limits;
+use self::{
+    state::{Hold, State},
+    window::Limits,
+};
+use crate::model::RateState;
 
 /// Cal.com blocks for a minute, and does so whether or not it says it.
 const DEFAULT_BLOCK: Duration = Duration::from_secs(60);
@@ -49,17 +62,13 @@ pub(super) struct Budget {
     pace: Option<Pace>,
     clock: Ticks,
     state: Mutex<State>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    /// Nothing is sent before this moment.
-    quiet_until: Option<Instant>,
-    /// The end of the latest block, which is the part of the silence that a 429 asked for.
-    blocked_until: Option<Instant>,
-    /// Blocks with no answer in between that was anything but a 429.
-    blocks_in_a_row: u32,
-    in_flight: u64,
+    /// An answer has come, or there will be none: whoever waits looks again.
+    answers: Notify,
+    /// Something that another process would have to know.
+    news: Notify,
+    /// Nothing was heard of a window since the pass began.
+    silent: AtomicBool,
+    requests_per_minute: u32,
 }
 
 /// Leave to send one request; it is under way until this is dropped.
@@ -67,6 +76,7 @@ struct State {
 pub(super) struct Permit<'a> {
     budget: &'a Budget,
     granted: Instant,
+    answered: AtomicBool,
 }
 
 /// What an answer says about when to ask again.
@@ -114,6 +124,10 @@ impl Budget {
             pace,
             clock,
             state: Mutex::default(),
+            answers: Notify::new(),
+            news: Notify::new(),
+            silent: AtomicBool::new(true),
+            requests_per_minute,
         }
     }
 
@@ -122,14 +136,38 @@ impl Budget {
     /// # Errors
     /// The end of a silence that is too long to wait for.
     pub(super) async fn permit(&self, waits: impl Fn(Silence)) -> Result<Permit<'_>, Instant> {
+        let mut told = None;
         loop {
+            let mut answers = pin!(self.answers.notified());
+            // From here on, so that none is missed between looking and waiting.
+            answers.as_mut().enable();
             // Silence comes first: a share of the rate that is taken during one would be lost.
-            while let Some(silence) = self.quiet() {
-                if silence.left() > MAX_WAIT {
-                    return Err(silence.until);
+            match self.hold() {
+                Some(Hold::Silence(silence)) => {
+                    if silence.left() > MAX_WAIT {
+                        return Err(silence.until);
+                    }
+                    if told.replace(silence) != Some(silence) {
+                        waits(silence);
+                    }
+                    tokio::select! {
+                        () = sleep_until(silence.until) => {}
+                        () = answers => {}
+                    }
+                    continue;
                 }
-                waits(silence);
-                sleep_until(silence.until).await;
+                Some(Hold::Answers(Some(until))) => {
+                    tokio::select! {
+                        () = sleep_until(until) => {}
+                        () = answers => {}
+                    }
+                    continue;
+                }
+                Some(Hold::Answers(None)) => {
+                    answers.await;
+                    continue;
+                }
+                None => {}
             }
             if let Some(until) = self.paced() {
                 sleep_until(until).await;
@@ -137,23 +175,49 @@ impl Budget {
             }
             let granted = Instant::now();
             let mut state = self.state();
-            if state.quiet_until.is_none_or(|until| until <= granted) {
-                state.in_flight += 1;
+            if state.hold(granted).is_none() {
+                state.grant();
                 return Ok(Permit {
                     budget: self,
                     granted,
+                    answered: AtomicBool::new(false),
                 });
             }
         }
     }
 
-    fn quiet(&self) -> Option<Silence> {
-        let state = self.state();
-        let until = state.quiet_until?;
-        (until > Instant::now()).then_some(Silence {
-            until,
-            is_block: state.blocked_until == Some(until),
-        })
+    /// A pass begins: what is heard first is news again.
+    pub(super) fn begin_pass(&self) {
+        self.silent.store(true, Ordering::Relaxed);
+    }
+
+    /// What another process would have to know to go on from here.
+    pub(super) fn rate_state(&self) -> RateState {
+        self.state().rate_state(Instant::now())
+    }
+
+    /// Takes over what another process knew, as far as it is worse than what is known here.
+    pub(super) fn resume(&self, state: RateState) {
+        self.state().resume(state, Instant::now());
+    }
+
+    /// Waits until a block begins, or until a window is first heard of in a pass.
+    pub(super) async fn news(&self) {
+        self.news.notified().await;
+    }
+
+    /// The most requests that our own rate lets go in so much time.
+    pub(super) fn most_within(&self, time: Duration) -> u64 {
+        if self.requests_per_minute == 0 {
+            return u64::MAX;
+        }
+        let rate = u128::from(self.requests_per_minute);
+        let paced = (time.as_millis() * rate).div_ceil(60_000) + (rate / u128::from(BURST_DIVISOR)).max(1);
+        u64::try_from(paced).unwrap_or(u64::MAX)
+    }
+
+    fn hold(&self) -> Option<Hold> {
+        self.state().hold(Instant::now())
     }
 
     /// Takes a share of the rate, or says when there will be one.
@@ -181,63 +245,43 @@ impl Permit<'_> {
     ) -> Heard {
         let limits = Limits::read(headers, wall_clock);
         let now = Instant::now();
-        let mut state = self.budget.state();
-        if status == StatusCode::TOO_MANY_REQUESTS {
-            return Heard {
-                block: Some(state.block(&limits, self.granted, now)),
+        let budget = self.budget;
+        let mut state = budget.state();
+        if !self.answered.swap(true, Ordering::Relaxed) {
+            state.answered();
+        }
+        let heard = if status == StatusCode::TOO_MANY_REQUESTS {
+            let block = state.block(&limits, self.granted, now);
+            if block.begins {
+                budget.news.notify_one();
+            }
+            Heard {
+                block: Some(block),
                 rest: None,
-            };
-        }
-        state.blocks_in_a_row = 0;
-        // This request is counted in what remains; the others that are under way may not be yet.
-        let others = state.in_flight.saturating_sub(1);
-        let used_up = limits.windows.iter().filter_map(|window| {
-            let remaining = window.remaining?;
-            let reset = window.reset?;
-            (remaining <= others && !reset.is_zero()).then_some(reset)
-        });
-        if let Some(reset) = used_up.max() {
-            // Only a 429 is believed that it takes longer than a pass may wait.
-            state.quiet_until = state.quiet_until.max(Some(now + (reset + MARGIN).min(MAX_WAIT)));
-        }
-        let rest = limits
-            .retry_after
-            .filter(|rest| status.is_server_error() && !rest.is_zero());
-        if let Some(rest) = rest.filter(|rest| *rest <= MAX_REST) {
-            state.quiet_until = state.quiet_until.max(Some(now + rest));
-        }
-        Heard { block: None, rest }
+            }
+        } else {
+            if state.hear(&limits, self.granted, now) && budget.silent.swap(false, Ordering::Relaxed) {
+                budget.news.notify_one();
+            }
+            let rest = limits
+                .retry_after
+                .filter(|rest| status.is_server_error() && !rest.is_zero());
+            if let Some(rest) = rest.filter(|rest| *rest <= MAX_REST) {
+                state.rest(now, rest);
+            }
+            Heard { block: None, rest }
+        };
+        drop(state);
+        budget.answers.notify_waiters();
+        heard
     }
 }
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        let mut state = self.budget.state();
-        state.in_flight = state.in_flight.saturating_sub(1);
-    }
-}
-
-impl State {
-    fn block(&mut self, limits: &Limits, sent: Instant, now: Instant) -> Block {
-        let begins = self.blocked_until.is_none_or(|until| until <= sent);
-        if begins {
-            self.blocks_in_a_row = self.blocks_in_a_row.saturating_add(1);
-        }
-        let named = limits.longest_wait().unwrap_or(DEFAULT_BLOCK).max(MARGIN);
-        // A second block with no answer in between: what the first one said was too short.
-        let wait = if self.blocks_in_a_row > 1 {
-            named.max(DEFAULT_BLOCK)
-        } else {
-            named
-        };
-        let until = self.blocked_until.max(Some(now + wait + MARGIN));
-        self.blocked_until = until;
-        self.quiet_until = self.quiet_until.max(until);
-        let until = self.quiet_until.unwrap_or(now);
-        Block {
-            until,
-            begins,
-            is_waited_for: until <= now + MAX_WAIT,
+        if !*self.answered.get_mut() {
+            self.budget.state().lost();
+            self.budget.answers.notify_waiters();
         }
     }
 }

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     config,
-    model::{ClientId, Fingerprint, Seen, Target, UserId},
+    model::{ClientId, Fingerprint, RateState, Seen, Target, UserId},
     retry::Reserve,
 };
 
@@ -194,9 +194,26 @@ impl Source for ApiClient {
 
     fn begin_pass(&self) {
         self.told_of_waiting.store(false, Ordering::Relaxed);
+        self.budget.begin_pass();
     }
 
     fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
+    }
+
+    fn rate_state(&self) -> RateState {
+        self.budget.rate_state()
+    }
+
+    fn resume_rate(&self, state: RateState) {
+        self.budget.resume(state);
+    }
+
+    async fn rate_news(&self) {
+        self.budget.news().await;
+    }
+
+    fn most_within(&self, time: Duration) -> u64 {
+        self.budget.most_within(time)
     }
 }

@@ -1,7 +1,7 @@
 //! The right of a pass to write.
 
 use super::{Error, Resumed, Store, tx::Tx};
-use crate::model::{ClientId, UserId};
+use crate::model::ClientId;
 
 /// A pass under way: the right to write, until a later pass of the same client begins.
 #[derive(Clone, Debug)]

@@ -134,13 +134,20 @@ impl<S: Source> Pass<'_, S> {
         overtaken: &CancellationToken,
         work: impl Future<Output = T>,
     ) -> T {
+        self.recall_rate().await;
         let beats = async {
             loop {
-                tokio::time::sleep(self.beat).await;
+                let mut beat = pin!(tokio::time::sleep(self.beat));
+                loop {
+                    tokio::select! {
+                        () = &mut beat => break,
+                        () = self.source.rate_news() => self.note_rate(self.beat).await,
+                    }
+                }
                 let mut beat = self.progress_now().map(Progress::beat).unwrap_or_default();
                 beat.done_to = frontier.and_then(Frontier::done_to).map(|user| user.0);
                 match apply::bounded(self.store.heartbeat(run, beat)).await {
-                    Ok(()) => {}
+                    Ok(()) => self.note_rate(self.beat).await,
                     Err(Error::Fenced { .. }) => {
                         overtaken.cancel();
                         break;
@@ -151,9 +158,11 @@ impl<S: Source> Pass<'_, S> {
             }
         };
         let mut work = pin!(work);
-        tokio::select! {
+        let done = tokio::select! {
             done = &mut work => done,
             () = beats => work.await,
-        }
+        };
+        self.note_rate(Duration::ZERO).await;
+        done
     }
 }

@@ -145,6 +145,9 @@ impl<S: Source> Pass<'_, S> {
         requests_before: u64,
         cancel: &CancellationToken,
     ) -> Plan {
+        if looking.tables {
+            self.recall_rate().await;
+        }
         let (course, read) = self
             .observe(
                 &mut Hand::Looking(&mut looking),

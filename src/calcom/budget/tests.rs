@@ -134,10 +134,10 @@ async fn a_window_that_is_used_up_is_waited_for() {
         ]
     };
     assert_eq!(answer(&first, 200, &left("3")), None);
-    assert_eq!(budget.quiet(), None, "three are left for the two under way");
+    assert_eq!(budget.hold(), None, "three are left for the two under way");
     answer(&first, 200, &left("2"));
     assert!(
-        budget.quiet().is_some(),
+        budget.hold().is_some(),
         "two are left, and two may be on their way to them"
     );
     drop((first, second, third));
@@ -154,7 +154,7 @@ async fn what_remains_without_a_reset_is_no_reason_to_wait() {
         200,
         &[("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "soon")],
     );
-    assert_eq!(budget.quiet(), None);
+    assert_eq!(budget.hold(), None);
 }
 
 #[tokio::test(start_paused = true)]

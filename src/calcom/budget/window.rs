@@ -14,6 +14,7 @@ const UNIX_TIMES_FROM: i64 = 1_000_000_000;
 /// One limit of the answer's, of which a server may have several (`-Default`, `-Short`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Window {
+    pub(super) limit: Option<u64>,
     pub(super) remaining: Option<u64>,
     /// Until the window ends, or the block when there is one.
     pub(super) reset: Option<Duration>,
@@ -22,12 +23,13 @@ pub(super) struct Window {
 /// What an answer's headers say about how often we may ask.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Limits {
-    pub(super) windows: Vec<Window>,
+    /// By the suffix, which may be empty.
+    pub(super) windows: BTreeMap<String, Window>,
     pub(super) retry_after: Option<Duration>,
 }
 
 impl Limits {
-    /// Reads `X-RateLimit-{Remaining,Reset}`, with any suffix, and `Retry-After`. What cannot be read is left out.
+    /// Reads `X-RateLimit-{Limit,Remaining,Reset}`, with any suffix, and `Retry-After`. What cannot be read is left out.
     ///
     /// `now` is used where the answer has no date of its own.
     pub(super) fn read(headers: &HeaderMap, now: DateTime<Utc>) -> Self {
@@ -35,7 +37,7 @@ impl Limits {
         let now = text(headers, header::DATE.as_str())
             .and_then(http_date)
             .unwrap_or(now);
-        let mut windows: BTreeMap<&str, Window> = BTreeMap::new();
+        let mut windows: BTreeMap<String, Window> = BTreeMap::new();
         for (name, value) in headers {
             let Some(name) = name.as_str().strip_prefix("x-ratelimit-") else {
                 continue;
@@ -43,24 +45,27 @@ impl Limits {
             let Some(value) = value.to_str().ok().map(str::trim) else {
                 continue;
             };
-            if let Some(suffix) = name.strip_prefix("remaining") {
-                windows.entry(suffix).or_default().remaining = value.parse().ok();
+            if let Some(suffix) = name.strip_prefix("limit") {
+                windows.entry(suffix.to_owned()).or_default().limit =
+                    value.parse().ok().filter(|limit| *limit > 0);
+            } else if let Some(suffix) = name.strip_prefix("remaining") {
+                windows.entry(suffix.to_owned()).or_default().remaining = value.parse().ok();
             } else if let Some(suffix) = name.strip_prefix("reset") {
-                windows.entry(suffix).or_default().reset = seconds(value, now);
+                windows.entry(suffix.to_owned()).or_default().reset = seconds(value, now);
             }
         }
         let retry_after = text(headers, header::RETRY_AFTER.as_str()).and_then(|value| {
             seconds(value, now).or_else(|| http_date(value).and_then(|at| (at - now).to_std().ok()))
         });
         Self {
-            windows: windows.into_values().collect(),
+            windows,
             retry_after: retry_after.map(|wait| wait.min(FARTHEST)),
         }
     }
 
     /// The longest wait that the answer names.
     pub(super) fn longest_wait(&self) -> Option<Duration> {
-        let resets = self.windows.iter().filter_map(|window| window.reset);
+        let resets = self.windows.values().filter_map(|window| window.reset);
         resets.chain(self.retry_after).max()
     }
 }
@@ -119,13 +124,21 @@ mod tests {
             ("X-RateLimit-Reset-Short", "2"),
             ("X-RateLimit-Remaining", "7"),
         ]);
-        let window = |remaining, reset: Option<u64>| Window {
-            remaining: Some(remaining),
-            reset: reset.map(Duration::from_secs),
+        let window = |suffix: &str, limit, remaining, reset: Option<u64>| {
+            let window = Window {
+                limit,
+                remaining: Some(remaining),
+                reset: reset.map(Duration::from_secs),
+            };
+            (suffix.to_owned(), window)
         };
         assert_eq!(
-            limits.windows,
-            [window(7, None), window(499, Some(60)), window(1, Some(2))]
+            limits.windows.into_iter().collect::<Vec<_>>(),
+            [
+                window("", None, 7, None),
+                window("-default", Some(500), 499, Some(60)),
+                window("-short", None, 1, Some(2))
+            ]
         );
     }
 

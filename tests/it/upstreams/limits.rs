@@ -118,6 +118,11 @@ async fn a_429_without_headers_is_a_minute_that_a_signal_ends() {
     assert_eq!((after.rows, &after.acme), (before.rows, &before.acme));
     assert!(after.globex > before.globex);
     let before = upstream.state().await;
+    // Another process would wait for the rest of the minute.
+    let noted = sqlx::query("delete from rate_limits")
+        .execute(&upstream.pool)
+        .await;
+    assert_eq!(noted.expect("the table can be written").rows_affected(), 1);
     upstream.check_over(&before).await;
 }
 
