@@ -1,6 +1,7 @@
 //! Passes: the simulator over real HTTP on one side, Postgres on the other.
 
 mod approval;
+mod budget;
 mod changes;
 mod database;
 mod held;

@@ -112,11 +112,11 @@ impl Bucket {
                 self.uncounted = self.uncounted.saturating_sub(1);
                 return;
             }
-            let before = self.left();
+            // Were all of ours counted by now, it would be this.
+            let expected = self.left();
+            self.stranger = self.stranger.max(expected.saturating_sub(shown.remaining));
             self.lowest = shown.remaining;
             self.uncounted = shown.others;
-            // What we ask makes it no less than was thought, since that was the least.
-            self.stranger = self.stranger.max(before.saturating_sub(self.left()));
         }
     }
 

@@ -93,12 +93,11 @@ impl State {
         self.known_mut().for_each(Bucket::unheard);
     }
 
-    /// An answer that is not a 429. True where it is the first to say what is left of a window.
+    /// An answer that is not a 429. True where it says what is left of a window.
     pub(super) fn hear(&mut self, limits: &Limits, granted: Instant, now: Instant) -> bool {
         self.blocks_in_a_row = 0;
         self.renew(now);
         let others = self.unanswered;
-        let was_known = self.known().any(|bucket| bucket.until().is_some());
         let shown = limits.windows.iter().filter_map(|(suffix, window)| {
             let shown = Shown {
                 limit: window.limit,
@@ -127,7 +126,7 @@ impl State {
         if !named.is_empty() {
             self.left_behind = None;
         }
-        !was_known && !named.is_empty()
+        !named.is_empty()
     }
 
     /// Nothing is sent for so long.

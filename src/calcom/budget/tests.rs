@@ -4,6 +4,9 @@ use reqwest::header::{HeaderName, HeaderValue};
 
 use super::*;
 
+mod against_a_server;
+mod windows;
+
 fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
     lines
         .iter()
