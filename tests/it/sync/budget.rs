@@ -184,7 +184,9 @@ async fn a_new_process_goes_on_within_what_is_left_of_the_window() {
     assert_eq!(noted, 4, "there is nothing ahead at the end of a pass");
     begin_anew(&mut world);
     // More would go at once than are left.
-    let used_up = async { drop(world.simulator.wait_for_requests(40).await) };
+    let used_up = async {
+        world.simulator.wait_for_requests(40).await;
+    };
     assert_eq!(pass_until(&world, used_up).await, RunOutcome::Partial);
     let counts = world.simulator.requests();
     assert_eq!((counts.total, counts.throttled), (40, 0));
@@ -243,7 +245,7 @@ async fn a_server_that_tells_of_no_limit_leaves_no_note() {
 #[tokio::test]
 async fn a_pass_without_its_note_is_made_all_the_same() {
     let world = world(config(20, every_second(40))).await;
-    sqlx::query("drop table if exists rate_limits")
+    sqlx::query("drop table rate_limits")
         .execute(&world.pool)
         .await
         .expect("a database can be spoilt");
