@@ -83,6 +83,18 @@ pub enum FetchPlan {
     List,
 }
 
+impl FetchPlan {
+    /// As the configuration writes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Get => "get",
+            Self::Bulk => "bulk",
+            Self::List => "list",
+        }
+    }
+}
+
 /// `[database]`: where the mirror is kept.
 #[derive(Clone, Debug)]
 pub struct Database {

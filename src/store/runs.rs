@@ -73,6 +73,33 @@ impl Store {
         Ok(u64::try_from(removed).unwrap_or_default())
     }
 
+    /// Puts on record what a pass is about to do: by which plan, over how many users, and in how many requests, where that is known.
+    ///
+    /// # Errors
+    ///
+    /// What Postgres says.
+    pub async fn note_plan(
+        &self,
+        run: &Run,
+        plan: &str,
+        users: u64,
+        requests: Option<u64>,
+    ) -> Result<(), Error> {
+        let stored = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        let mut tx = self.begin().await?;
+        sqlx::query!(
+            "update sync_runs set fetch_plan = $2, planned_users = $3, planned_requests = $4
+             where run_id = $1 and outcome is null",
+            run.id,
+            plan,
+            stored(users),
+            requests.map(stored),
+        )
+        .execute(&mut tx)
+        .await?;
+        tx.commit().await
+    }
+
     /// Ends a pass. Freshness moves if the pass was complete.
     ///
     /// # Errors

@@ -64,6 +64,8 @@ impl Beforehand {
         }
         before.choose(pass, watched, tables).await?;
         if let Some(run) = run {
+            let Expected { users, requests } = before.expected;
+            with_retries(|| store.note_plan(run, before.plan.as_str(), users, requests)).await?;
             before.renews = with_retries(|| store.are_most_respelled(run)).await?;
             if let Some(resumed) = &run.resumed {
                 before.going_on = GoingOn {

@@ -8,6 +8,7 @@ mod held;
 mod plan;
 mod population;
 mod progress;
+mod reading;
 mod removals;
 mod turns;
 mod unhappy;

@@ -11,6 +11,7 @@ use calmirror::{
     store::{BeginRun, Begun, HeldBy, Run, Settings, Store, Trigger},
     sync::{Lines, Pass, Plan, Planned, Report},
 };
+use chrono::{DateTime, Utc};
 use secrecy::SecretString;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
@@ -34,6 +35,7 @@ pub(crate) struct World {
     pub(crate) trigger: Trigger,
     pub(crate) process: i64,
     pub(crate) beat: Duration,
+    pub(crate) resume_since: Option<DateTime<Utc>>,
 }
 
 /// Changes the list of a client's users.
@@ -80,6 +82,7 @@ impl World {
             trigger: Trigger::Operator,
             process: 1,
             beat: Pass::<ApiClient>::BEAT,
+            resume_since: None,
             simulator,
             db,
             store,
@@ -160,7 +163,7 @@ impl World {
             process: self.process,
             beat: self.beat,
             accept_source: self.accept_source,
-            resume_since: None,
+            resume_since: self.resume_since,
             fresh_for: Duration::from_secs(600),
             progress: None,
             tell_every: None,
