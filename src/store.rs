@@ -13,6 +13,7 @@ mod fields;
 mod forget;
 mod held;
 mod history;
+mod inserts;
 mod locks;
 mod migrate;
 mod population;
@@ -60,6 +61,11 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A batch takes milliseconds; what takes longer waits for somebody else's lock or has lost its server.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Plans that look rows up by their ids and read them in that order. While a mirror is filled the server's statistics are behind,
+/// and by them it is tempting to read all of a table for a batch, again and again.
+const ALONG_THE_INDEXES: &str = "SET LOCAL enable_seqscan TO off; SET LOCAL enable_bitmapscan TO off; \
+     SET LOCAL enable_hashjoin TO off; SET LOCAL max_parallel_workers_per_gather TO 0; SET LOCAL jit TO off";
 
 /// At the end of the process.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -166,7 +172,17 @@ impl Store {
     }
 
     async fn begin(&self) -> Result<Tx, Error> {
-        match Tx::begin(&self.pool, self.begin.clone(), !self.pgbouncer).await {
+        self.begin_by(self.begin.clone()).await
+    }
+
+    /// For many users, each named by its id.
+    async fn begin_batch(&self) -> Result<Tx, Error> {
+        self.begin_by(format!("{}; {ALONG_THE_INDEXES}", self.begin))
+            .await
+    }
+
+    async fn begin_by(&self, begin: String) -> Result<Tx, Error> {
+        match Tx::begin(&self.pool, begin, !self.pgbouncer).await {
             Ok(tx) => Ok(tx),
             Err(sqlx::Error::PoolTimedOut) => Err(self.why_no_connection().await),
             Err(error) => Err(error.into()),

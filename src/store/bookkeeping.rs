@@ -6,8 +6,14 @@ use crate::{
     model::{Fingerprint, UserId},
 };
 
-/// Writes candidates for removal, rejects and new fields, and deletes those that are over.
-pub(super) async fn write(tx: &mut Tx, run: &Run, bookkeeping: &Bookkeeping) -> Result<(), Error> {
+/// Writes candidates for removal, rejects and new fields, and deletes those that are over. Fingerprints only of users that are
+/// not among those whose are written, which are in ascending order.
+pub(super) async fn write(
+    tx: &mut Tx,
+    run: &Run,
+    bookkeeping: &Bookkeeping,
+    written: &[UserId],
+) -> Result<(), Error> {
     let Bookkeeping {
         confirm_missing,
         record_missing,
@@ -66,14 +72,18 @@ pub(super) async fn write(tx: &mut Tx, run: &Run, bookkeeping: &Bookkeeping) -> 
         .execute(&mut *tx)
         .await?;
     }
-    write_fingerprints(tx, run, fingerprints).await?;
+    let due: Vec<_> = fingerprints
+        .iter()
+        .filter(|(user, _)| written.binary_search(user).is_err())
+        .collect();
+    write_fingerprints(tx, run, &due).await?;
     fields::write(tx, run, new_fields).await
 }
 
 async fn write_fingerprints(
     tx: &mut Tx,
     run: &Run,
-    fingerprints: &[(UserId, Fingerprint)],
+    fingerprints: &[&(UserId, Fingerprint)],
 ) -> Result<(), Error> {
     if fingerprints.is_empty() {
         return Ok(());

@@ -17,7 +17,8 @@ pub(super) async fn check(tx: &mut Tx, users: &[i64], versions: &[i32]) -> Resul
         r#"
         select due.id as "id!"
         from unnest($1::bigint[], $2::integer[]) as due (id, version)
-        left join managed_users as m on m.id = due.id
+        -- Looked up one by one, whatever the plan.
+        left join lateral (select * from managed_users where id = due.id limit 1) as m on true
         left join lateral (
             select c.version, c.after from managed_user_changes as c
             where c.user_id = due.id

@@ -24,11 +24,6 @@ pub struct KnownTarget {
     pub changed_since: bool,
 }
 
-/// Plans that read along the indexes, in the order of ids. Others are tempting where the server's statistics are old, as they are
-/// after a first fill, and cost three times as much.
-const ALONG_THE_INDEXES: &str = "set local enable_seqscan to off; set local enable_bitmapscan to off; \
-     set local enable_hashjoin to off; set local max_parallel_workers_per_gather to 0";
-
 /// Which users are read.
 #[derive(Clone, Copy, Debug)]
 enum Span {
@@ -66,8 +61,7 @@ impl Store {
         let (Some(first), Some(last)) = (watched.first(), watched.last()) else {
             return Ok(Vec::new());
         };
-        let mut tx = self.begin().await?;
-        sqlx::raw_sql(ALONG_THE_INDEXES).execute(&mut tx).await?;
+        let mut tx = self.begin_batch().await?;
         // A row of the span costs half of what one costs that is looked up. As a rule all of the span are watched; where it
         // is others that come, the rest is looked up.
         let limit = watched.len() + watched.len() / 2;
@@ -112,8 +106,7 @@ impl Store {
         limit: usize,
         since: Option<DateTime<Utc>>,
     ) -> Result<Vec<KnownTarget>, Error> {
-        let mut tx = self.begin().await?;
-        sqlx::raw_sql(ALONG_THE_INDEXES).execute(&mut tx).await?;
+        let mut tx = self.begin_batch().await?;
         let selection = Selection {
             client,
             since,

@@ -68,6 +68,14 @@ impl Tx {
         Ok(sent.await?)
     }
 
+    /// Sends a `copy … from stdin` its rows, all at once, and says how many were written. An error of the database leaves the
+    /// connection usable.
+    pub(super) async fn copy_in(&mut self, statement: &str, rows: &[u8]) -> Result<u64, sqlx::Error> {
+        let mut copy = self.connection().copy_in_raw(statement).await?;
+        copy.send(rows).await?;
+        copy.finish().await
+    }
+
     fn connection(&mut self) -> &mut PgConnection {
         &mut self.connection
     }

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use sqlx::types::Json as Jsonb;
 
-use super::{Error, Run, Store, bookkeeping, edited, forget, tx::Tx};
+use super::{Error, Run, Store, bookkeeping, edited, forget, inserts::Inserts, tx::Tx};
 use crate::{
-    compare::{Change, ChangeSet, Known, Mirrored, RecordedReject},
+    compare::{Change, ChangeKind, ChangeSet, Known, Mirrored, RecordedReject},
     crash_point::crash_point,
     model::{ClientId, JsonObject, ManagedUser, UserId},
 };
@@ -33,7 +33,7 @@ impl Store {
         ids: &[UserId],
     ) -> Result<HashMap<UserId, Known>, Error> {
         let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
-        let mut tx = self.begin().await?;
+        let mut tx = self.begin_batch().await?;
         if let Some(run) = run {
             run.look_at_fence(&mut tx).await?;
         }
@@ -57,7 +57,8 @@ impl Store {
                 r.reason as "reject_reason?",
                 r.record as "reject_record?"
             from unnest($1::bigint[]) as wanted (id)
-            left join managed_users as u on u.id = wanted.id
+            -- Looked up one by one, whatever the plan.
+            left join lateral (select * from managed_users where id = wanted.id limit 1) as u on true
             left join missing_users as m on m.client_id = $2 and m.user_id = wanted.id
             left join rejects as r on r.client_id = $2 and r.user_id = wanted.id
             left join forgotten_users as f on f.user_id = wanted.id
@@ -120,10 +121,20 @@ impl Store {
     /// user was forgotten since; nothing is written then. When the connection breaks, the set may or may not have been written: compare again.
     pub async fn apply(&self, run: &Run, set: &ChangeSet) -> Result<(), Error> {
         crash_point!("batch::before");
-        let mut tx = self.begin().await?;
-        run.check_fence(&mut tx).await?;
-        forget::check(&mut tx, set).await?;
-        let changes: Vec<&Change> = set.changes().collect();
+        let inserts = Inserts::of(set);
+        let mut tx = self.begin_writing(run, set).await?;
+        let written = match &inserts {
+            Some(inserts) if inserts.write(&mut tx, run).await? => inserts.users(),
+            Some(_) => {
+                // What is in the way is found out, and said, by the statement that meets it row by row.
+                tx.rollback().await?;
+                tx = self.begin_writing(run, set).await?;
+                &[]
+            }
+            None => &[],
+        };
+        let is_due = |change: &&Change| written.is_empty() || change.kind != ChangeKind::Insert;
+        let changes: Vec<&Change> = set.changes().filter(is_due).collect();
         let (ids, versions): (Vec<i64>, Vec<i32>) = changes
             .iter()
             .map(|change| (change.user_id().0, change.version))
@@ -133,13 +144,21 @@ impl Store {
             write_changes(&mut tx, run, &changes).await?;
         }
         crash_point!("batch::after_ledger");
-        bookkeeping::write(&mut tx, run, &set.bookkeeping).await?;
+        bookkeeping::write(&mut tx, run, &set.bookkeeping, written).await?;
         crash_point!("batch::after_bookkeeping");
         count_changes(&mut tx, run, set).await?;
         crash_point!("batch::before_commit");
         tx.commit().await?;
         crash_point!("batch::after_commit");
         Ok(())
+    }
+
+    /// A transaction in which the set may be written.
+    async fn begin_writing(&self, run: &Run, set: &ChangeSet) -> Result<Tx, Error> {
+        let mut tx = self.begin_batch().await?;
+        run.check_fence(&mut tx).await?;
+        forget::check(&mut tx, set).await?;
+        Ok(tx)
     }
 }
 

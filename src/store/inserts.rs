@@ -1,0 +1,231 @@
+//! Many new users at once.
+
+use chrono::{DateTime, Utc};
+
+use super::{Error, Run, copy::Writer, tx::Tx};
+use crate::{
+    compare::{Change, ChangeSet},
+    model::{Field, Fingerprint, ManagedUser, UserId},
+};
+
+/// From so many on, COPY is worth its round trips.
+const MANY: usize = 64;
+
+/// Columns of `managed_users` that are not the API's fields: id, client, version, and three times.
+const OWN_COLUMNS: i64 = 6;
+
+/// Users of whom neither row nor ledger should exist, to be written by COPY.
+#[derive(Debug)]
+pub(super) struct Inserts<'a> {
+    changes: Vec<&'a Change>,
+    /// In ascending order, as everything here is: so transactions wait for each other, and never in a circle.
+    users: Vec<UserId>,
+    fingerprints: Vec<(UserId, Fingerprint)>,
+}
+
+impl<'a> Inserts<'a> {
+    /// The inserts of a set, if there are many.
+    pub(super) fn of(set: &'a ChangeSet) -> Option<Self> {
+        let is_plain = |change: &Change| change.version == 1 && change.fields.is_empty();
+        if set.inserts.len() < MANY || !set.inserts.iter().all(is_plain) {
+            return None;
+        }
+        let mut changes: Vec<&Change> = set.inserts.iter().collect();
+        changes.sort_unstable_by_key(|change| change.user_id());
+        let users: Vec<UserId> = changes.iter().map(|change| change.user_id()).collect();
+        let of_these = |(user, _): &&(UserId, Fingerprint)| users.binary_search(user).is_ok();
+        let mut fingerprints: Vec<_> = set
+            .bookkeeping
+            .fingerprints
+            .iter()
+            .filter(of_these)
+            .copied()
+            .collect();
+        fingerprints.sort_unstable_by_key(|(user, _)| *user);
+        Some(Self {
+            changes,
+            users,
+            fingerprints,
+        })
+    }
+
+    pub(super) fn users(&self) -> &[UserId] {
+        &self.users
+    }
+
+    /// Writes rows, ledger and fingerprints. False when something is in the way, such as a row, or a ledger without a row: then
+    /// the transaction is of no use, and what it is has to be found out in another one.
+    pub(super) async fn write(&self, tx: &mut Tx, run: &Run) -> Result<bool, Error> {
+        match self.copy(tx, run).await {
+            Err(Failure::Database(sqlx::Error::Database(error)))
+                if error.code().is_some_and(|code| is_of_what_was_written(&code)) =>
+            {
+                Ok(false)
+            }
+            Err(Failure::Database(error)) => Err(error.into()),
+            Err(Failure::Store(error)) => Err(error),
+            Ok(written) => Ok(written),
+        }
+    }
+
+    async fn copy(&self, tx: &mut Tx, run: &Run) -> Result<bool, Failure> {
+        let ids: Vec<i64> = self.users.iter().map(|user| user.0).collect();
+        let found = sqlx::query!(
+            r#"
+            select
+                now() as "now!",
+                exists (
+                    select from unnest($1::bigint[]) as new (id)
+                    cross join lateral (
+                        select from managed_user_changes as c where c.user_id = new.id limit 1
+                    ) as entry
+                ) as "in_ledger!",
+                (
+                    select count(*) from pg_attribute
+                    where attrelid = 'managed_users'::regclass and attnum > 0 and not attisdropped
+                ) as "columns!"
+            "#,
+            &ids,
+        )
+        .fetch_one(&mut *tx)
+        .await?;
+        // A column that somebody has added belongs into the ledger too, which the statement below would leave out.
+        let has_own_columns_only = usize::try_from(found.columns - OWN_COLUMNS) == Ok(Field::ALL.len());
+        if found.in_ledger || !has_own_columns_only {
+            return Ok(false);
+        }
+        let rows = self.rows(run, found.now)?;
+        let copied = tx
+            .copy_in(
+                "copy managed_users (
+                    id, client_id, email, username, name, bio, time_zone, week_start, created_date, time_format,
+                    default_schedule_id, locale, avatar_url, metadata, extra, version, first_seen_at, changed_at
+                ) from stdin (format binary)",
+                &rows,
+            )
+            .await?;
+        // Made of the rows, so that the ledger says what they became and not what was sent.
+        let logged = sqlx::query!(
+            r#"
+            insert into managed_user_changes (
+                run_id, user_id, client_id, version, kind, observed_at, changed, after
+            )
+            select
+                $1, w.id, w.client_id, w.version, 'insert', w.changed_at, '{}',
+                -- Not of the whole row less four columns, which takes half as long again.
+                (
+                    select to_jsonb(fields) from (
+                        select
+                            w.id, w.client_id, w.email, w.username, w.name, w.bio, w.time_zone, w.week_start,
+                            w.created_date, w.time_format, w.default_schedule_id, w.locale, w.avatar_url,
+                            w.metadata, w.extra
+                    ) as fields
+                )
+            from managed_users as w
+            where w.id = any($2)
+            order by w.id
+            "#,
+            run.id,
+            &ids,
+        )
+        .execute(&mut *tx)
+        .await?
+        .rows_affected();
+        let count = u64::try_from(self.changes.len());
+        if count != Ok(copied) || count != Ok(logged) {
+            return Ok(false);
+        }
+        if !self.fingerprints.is_empty() {
+            let statement =
+                "copy record_fingerprints (user_id, client_id, fingerprint) from stdin (format binary)";
+            tx.copy_in(statement, &self.fingerprint_rows(run)?).await?;
+        }
+        Ok(true)
+    }
+
+    fn rows(&self, run: &Run, now: DateTime<Utc>) -> Result<Vec<u8>, Error> {
+        let mut rows = Writer::with_capacity(self.changes.len() * 512);
+        for change in &self.changes {
+            let ManagedUser {
+                id,
+                email,
+                username,
+                name,
+                bio,
+                time_zone,
+                week_start,
+                created_date,
+                time_format,
+                default_schedule_id,
+                locale,
+                avatar_url,
+                metadata,
+                extra,
+            } = &change.after;
+            rows.row(18)
+                .bigint(id.0)?
+                .text(run.client_id.as_str())?
+                .text(email)?
+                .optional_text(username.as_deref())?
+                .optional_text(name.as_deref())?
+                .optional_text(bio.as_deref())?
+                .text(time_zone)?
+                .text(week_start)?
+                .time(*created_date)?;
+            match time_format {
+                Some(hours) => rows.integer(*hours)?,
+                None => rows.null(),
+            };
+            match default_schedule_id {
+                Some(id) => rows.bigint(*id)?,
+                None => rows.null(),
+            };
+            rows.optional_text(locale.as_deref())?
+                .optional_text(avatar_url.as_deref())?;
+            match metadata {
+                Some(metadata) => rows.jsonb(metadata)?,
+                None => rows.null(),
+            };
+            rows.jsonb(extra)?.integer(change.version)?.time(now)?.time(now)?;
+        }
+        Ok(rows.finish())
+    }
+
+    fn fingerprint_rows(&self, run: &Run) -> Result<Vec<u8>, Error> {
+        let mut rows = Writer::with_capacity(self.fingerprints.len() * 80);
+        for (user, fingerprint) in &self.fingerprints {
+            rows.row(3)
+                .bigint(user.0)?
+                .text(run.client_id.as_str())?
+                .bytes(fingerprint.as_bytes())?;
+        }
+        Ok(rows.finish())
+    }
+}
+
+/// Whether a SQLSTATE is of the rows or of the table they are for: what COPY cannot do (with row-level security), data,
+/// constraints, names and types.
+fn is_of_what_was_written(code: &str) -> bool {
+    ["0A", "22", "23", "42"]
+        .iter()
+        .any(|class| code.starts_with(class))
+}
+
+/// What the database says is looked at before it is told.
+#[derive(Debug)]
+enum Failure {
+    Database(sqlx::Error),
+    Store(Error),
+}
+
+impl From<sqlx::Error> for Failure {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Store(error)
+    }
+}
