@@ -43,7 +43,7 @@ pub trait Source: Send + Sync {
     }
 
     /// Asks for several users in one request, by their addresses, with as many tries as are due. Targets without an address, and
-    /// more than [`Reach`] allows, are the caller's fault.
+    /// more than [`Reach`] allows, are the caller's fault: see [`address_bytes`]. Nothing is sent if no target can be asked for so.
     ///
     /// The answer speaks of those users only that it contains. It is the caller who asks for the others by their ids.
     ///
@@ -52,6 +52,7 @@ pub trait Source: Send + Sync {
     fn by_addresses(&self, targets: &[Target]) -> impl Future<Output = Result<Roll, Error>> + Send;
 
     /// Asks for a page of the client's users, with as many tries as are due. `known` are the fingerprints of users that may be on it.
+    /// Of an answer with more than 1000 records, the rest is counted only.
     ///
     /// # Errors
     /// The last try's error.

@@ -255,9 +255,14 @@ impl Error {
             Self::RateLimited { .. } => {
                 "lower `requests_per_minute`: something else uses up the same client's limit"
             }
-            // Of these, smaller requests and those for single users are the remedy, and nobody has to see to it.
-            Self::InvalidAddress(_) | Self::LimitRefused { .. } | Self::TooLong { .. } => return None,
-            Self::Trouble { .. } | Self::CutOff(_) | Self::RecordMissing(_) | Self::Unforeseen { .. } => {
+            // Of the first three, other requests are the remedy, and nobody has to see to it.
+            Self::InvalidAddress(_)
+            | Self::LimitRefused { .. }
+            | Self::TooLong { .. }
+            | Self::Trouble { .. }
+            | Self::CutOff(_)
+            | Self::RecordMissing(_)
+            | Self::Unforeseen { .. } => {
                 return None;
             }
         };

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use calmirror::{
     calcom::{Lesson, Reach, Roll, Scope},
     model::{Fingerprint, Seen, Target},
+    simulator::{Simulator, SimulatorConfig},
 };
 
 use super::*;
@@ -322,4 +323,65 @@ async fn a_lesson_is_told_once_and_kept_to() {
         "{log}"
     );
     assert!(!log.contains(SECRET) && !log.contains("alice"), "{log}");
+}
+
+#[tokio::test]
+async fn the_simulator_gives_by_addresses_and_by_pages_what_it_gives_by_ids() {
+    let simulator = Simulator::start(SimulatorConfig {
+        users_per_client: 300,
+        ..SimulatorConfig::default()
+    });
+    let simulator = simulator.await.expect("the simulator starts");
+    let at = simulator.clients().swap_remove(0);
+    let config = config::Calcom {
+        max_answer_bytes: 1_000_000,
+        ..calcom(&simulator.base_url())
+    };
+    let api = Api::new(&config).expect("it can be built");
+    let api = api.client(&config_client(&at.id, &at.secret));
+    let unknown = HashMap::new();
+    let mut all = api.page(0, 250, &unknown).await.expect("a good answer").seen;
+    all.extend(api.page(250, 250, &unknown).await.expect("a good answer").seen);
+    assert_eq!(all.len(), 300);
+    let mut targets = Vec::new();
+    for seen in &all {
+        let Seen::Observed {
+            observation: Observation::Present(user),
+            fingerprint: fingerprint @ Some(_),
+        } = seen
+        else {
+            panic!("not a user: {seen:?}");
+        };
+        targets.push(Target {
+            fingerprint: *fingerprint,
+            ..target(user.id.0, &user.email)
+        });
+    }
+    let one = api.get(&targets[7]).await.expect("a good answer");
+    assert_eq!(
+        one,
+        Seen::Unchanged(targets[7].id),
+        "a list spells a record as it is alone"
+    );
+
+    let (gone, changed) = (targets[3].id, targets[4].id);
+    simulator.delete_user(gone.0).expect("the user is there");
+    let body = serde_json::json!({ "name": "Another" });
+    simulator.patch_user(changed.0, body).expect("the user is there");
+    let roll = api.by_addresses(&targets[..250]).await.expect("a good answer");
+    assert_eq!((roll.records, roll.seen.len(), roll.unasked), (249, 249, 0));
+    for seen in &roll.seen {
+        let is_unchanged = matches!(seen, Seen::Unchanged(_));
+        assert_eq!(is_unchanged, seen.user_id() != changed, "{seen:?}");
+        assert_ne!(seen.user_id(), gone);
+    }
+
+    targets[0].email = Some("no address".to_owned());
+    let error = api
+        .by_addresses(&targets[..2])
+        .await
+        .expect_err("one is no address");
+    assert!(matches!(error, Error::InvalidAddress(_)), "{error}");
+    assert!(!format!("{error} {error:?}").contains("no address"), "{error}");
+    simulator.shutdown().await.expect("it shuts down");
 }
