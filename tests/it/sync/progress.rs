@@ -7,12 +7,13 @@ use std::{
 };
 
 use calmirror::{
+    clock::{Clock as _, SystemClock},
     model::RunOutcome,
     simulator::{Answer, Target},
     store::Trigger,
     sync::{Pass, Progress},
 };
-use chrono::{TimeDelta, Utc};
+use chrono::TimeDelta;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::world::{LIMIT, World, store};
@@ -191,7 +192,7 @@ async fn a_pass_that_cannot_end_before_the_next_tick_says_so_beforehand() {
     world.client.requests_per_minute = 1;
     world.trigger = Trigger::Operator;
     let base_url = world.simulator.base_url();
-    let in_minutes = |minutes| Some(Utc::now() + TimeDelta::minutes(minutes));
+    let in_minutes = |minutes| Some(SystemClock.now() + TimeDelta::minutes(minutes));
     for (next_tick, warnings) in [(None, 0), (in_minutes(45), 0), (in_minutes(30), 1)] {
         let pass = Pass {
             next_tick,
