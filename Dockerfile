@@ -5,11 +5,11 @@ WORKDIR /src
 
 # The dependencies alone, over empty sources: this layer is built anew only when they change.
 COPY Cargo.toml Cargo.lock ./
-RUN mkdir -p src tests/it \
+RUN mkdir -p src tests/it benches/pass \
     && touch src/lib.rs \
-    && echo 'fn main() {}' | tee src/main.rs > tests/it/main.rs \
+    && echo 'fn main() {}' | tee src/main.rs tests/it/main.rs benches/micro.rs > benches/pass/main.rs \
     && cargo build --release --locked \
-    && rm -r src tests
+    && rm -r src tests benches
 
 COPY .cargo .cargo
 COPY .sqlx .sqlx
@@ -17,8 +17,8 @@ COPY migrations migrations
 COPY build.rs config.toml ./
 COPY src src
 # Cargo goes by times, and the copied files are older than what the empty ones gave.
-RUN mkdir -p tests/it \
-    && echo 'fn main() {}' > tests/it/main.rs \
+RUN mkdir -p tests/it benches/pass \
+    && echo 'fn main() {}' | tee tests/it/main.rs benches/micro.rs > benches/pass/main.rs \
     && find src build.rs -type f -exec touch {} + \
     && cargo build --release --locked --bin calmirror
 

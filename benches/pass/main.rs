@@ -1,0 +1,141 @@
+//! `cargo bench --bench pass`: what passes of the real program cost, held against what they could cost at least, all in one run.
+//!
+//! docs/performance.md says what is measured and what each number is.
+
+mod arguments;
+mod by_hand;
+mod copied;
+mod database;
+mod document;
+mod machine;
+mod probe;
+mod program;
+mod requests;
+mod round;
+mod source;
+mod stage;
+mod table;
+mod targets;
+mod trials;
+mod watched;
+
+use std::{fs, path::PathBuf, process::ExitCode, sync::Arc};
+
+use anyhow::{Context as _, bail};
+use clap::Parser;
+use serde::Serialize;
+use sqlx::Connection;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{
+    arguments::{Arguments, Plan},
+    machine::Machine,
+    round::{Round, Setting},
+    source::{People, Source},
+    stage::Stage,
+    targets::{Target, Verdict},
+};
+
+/// What goes into the JSON.
+#[derive(Debug, Serialize)]
+struct Results {
+    machine: Machine,
+    rounds: Vec<Round>,
+    targets: Vec<Target>,
+}
+
+fn main() -> ExitCode {
+    if let Some(code) = watched::be_parent_if_asked() {
+        return code;
+    }
+    let arguments = Arguments::parse();
+    let result = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(anyhow::Error::from)
+        .and_then(|runtime| runtime.block_on(run(&arguments)));
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let results = tokio::select! {
+        results = measure(arguments) => results?,
+        // What was started ends with what is dropped here.
+        _ = interrupt.recv() => bail!("interrupted"),
+        _ = terminate.recv() => bail!("terminated"),
+    };
+    let tables = table::text(&results.machine, &results.rounds, &results.targets);
+    println!("{tables}");
+    let path = arguments.json.clone().unwrap_or_else(default_json);
+    if let Some(dir) = path.parent() {
+        fs::create_dir_all(dir)?;
+    }
+    fs::write(&path, serde_json::to_string_pretty(&results)? + "\n")
+        .with_context(|| format!("failed to write {}", path.display()))?;
+    eprintln!("{} has the numbers", path.display());
+    if let Some(document) = &arguments.write {
+        document::write(document, &tables)?;
+    }
+    let missed = results
+        .targets
+        .iter()
+        .any(|target| target.verdict == Verdict::Missed);
+    Ok(ExitCode::from(u8::from(arguments.check && missed)))
+}
+
+/// In the directory that Cargo builds in, wherever that is: the program is in a directory of it.
+fn default_json() -> PathBuf {
+    let program = PathBuf::from(env!("CARGO_BIN_EXE_calmirror"));
+    let target = program.ancestors().nth(2).map(PathBuf::from).unwrap_or_default();
+    target.join("bench/pass.json")
+}
+
+async fn measure(arguments: &Arguments) -> anyhow::Result<Results> {
+    let stage = Stage::start().await?;
+    let mut connection = stage.connect("postgres").await?;
+    let machine = Machine::describe(&mut connection).await?;
+    connection.close().await?;
+    let listed = arguments
+        .plans
+        .contains(&Plan::List)
+        .then_some((Plan::LISTED, vec![Plan::List]));
+    let others: Vec<Plan> = arguments
+        .plans
+        .iter()
+        .copied()
+        .filter(|plan| *plan != Plan::List)
+        .collect();
+    let sizes = arguments.sizes().into_iter().map(|users| (users, others.clone()));
+    let mut rounds = Vec::new();
+    for (users, plans) in listed.into_iter().chain(sizes) {
+        let people = Arc::new(People::invent(users).await?);
+        let mut floors = None;
+        for latency_ms in arguments.latency.iter().copied() {
+            for plan in plans.iter().copied() {
+                // Of its own, so that what another round changed is not seen by it.
+                let source = Source::start(&stage, people.clone(), latency_ms).await?;
+                let setting = Setting {
+                    users,
+                    plan,
+                    latency_ms,
+                };
+                rounds.push(round::measure(&stage, &source, setting, &mut floors).await?);
+            }
+        }
+    }
+    let targets = targets::all(&rounds);
+    stage.stop().await?;
+    Ok(Results {
+        machine,
+        rounds,
+        targets,
+    })
+}

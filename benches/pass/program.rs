@@ -1,0 +1,147 @@
+//! The real program as a child: one pass, and all that can be seen of it.
+
+use std::{fs, path::PathBuf};
+
+use anyhow::{Context as _, ensure};
+use serde::Deserialize;
+use sqlx::PgConnection;
+
+use crate::{
+    arguments::Plan,
+    source::Source,
+    stage::{self, Stage, Written},
+    watched::{Ended, Usage, Watched},
+};
+
+/// A configuration of the program, for one client, one plan and one database.
+#[derive(Debug)]
+pub(crate) struct Program<'a> {
+    stage: &'a Stage,
+    source: &'a Source,
+    config: PathBuf,
+}
+
+/// What `sync --output json` says of a pass, as far as it is wanted.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Report {
+    pub(crate) inserted: usize,
+    pub(crate) updated: usize,
+    pub(crate) unchanged: usize,
+    pub(crate) requests: u64,
+    pub(crate) duration_s: f64,
+    error: Option<String>,
+}
+
+/// One pass.
+#[derive(Clone, Debug)]
+pub(crate) struct Pass {
+    pub(crate) report: Report,
+    pub(crate) usage: Usage,
+    pub(crate) written: Written,
+    /// Of the simulator meanwhile.
+    pub(crate) source_cpu_s: Option<f64>,
+}
+
+/// What a pass is to have found.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Expected {
+    pub(crate) inserted: usize,
+    pub(crate) updated: usize,
+    pub(crate) unchanged: usize,
+}
+
+impl<'a> Program<'a> {
+    pub(crate) fn new(
+        stage: &'a Stage,
+        source: &'a Source,
+        plan: Plan,
+        database: &str,
+    ) -> anyhow::Result<Self> {
+        let users = stage.dir().join(format!("{database}.csv"));
+        source.people.write(&users)?;
+        let secret = stage.dir().join("secret");
+        fs::write(&secret, &source.people.secret)?;
+        let config = stage.dir().join(format!("{database}.toml"));
+        // A JSON string is a TOML one as well.
+        let text = |text: &str| serde_json::Value::from(text);
+        fs::write(
+            &config,
+            format!(
+                "[calcom]\nbase_url = {}\nfetch = {}\nrequests_per_minute = 0\nconcurrency = {}\n\n\
+                 [database]\nurl = {}\n\n\
+                 [[clients]]\nname = \"bench\"\nid = {}\nsecret = {{ file = {} }}\nusers_file = {}\n",
+                text(&source.base_url),
+                text(plan.as_str()),
+                plan.concurrency(),
+                text(&stage.url(database)?),
+                text(&source.people.client_id),
+                text(&secret.to_string_lossy()),
+                text(&users.to_string_lossy()),
+            ),
+        )?;
+        Ok(Self {
+            stage,
+            source,
+            config,
+        })
+    }
+
+    /// Why the program does not take the configuration, if it does not.
+    pub(crate) async fn refusal(&self) -> anyhow::Result<Option<String>> {
+        let ended = self.run(&["config"]).await?;
+        Ok((ended.code != 0).then(|| {
+            let lines = ended
+                .stderr
+                .lines()
+                .map(str::trim)
+                .filter(|line| !line.is_empty());
+            let said: Vec<_> = lines.collect();
+            said.join(" ")
+        }))
+    }
+
+    pub(crate) async fn migrate(&self) -> anyhow::Result<()> {
+        self.run(&["migrate"]).await?.expect_success()?;
+        Ok(())
+    }
+
+    /// Makes a pass, and holds it against what it is to find. `connection` is to the same database.
+    pub(crate) async fn pass(
+        &self,
+        connection: &mut PgConnection,
+        expected: Expected,
+    ) -> anyhow::Result<Pass> {
+        let before = stage::done(connection).await?;
+        let source_before = self.source.cpu_s();
+        let ended = self
+            .run(&["--output=json", "sync"])
+            .await?
+            .expect_success()
+            .context("a pass failed")?;
+        let source_cpu_s = source_before
+            .zip(self.source.cpu_s())
+            .map(|(before, after)| after - before);
+        let written = stage::done(connection).await?.since(before);
+        let report: Report = serde_json::from_str(ended.stdout.trim())
+            .with_context(|| format!("a pass did not report itself: {}", ended.stdout))?;
+        ensure!(
+            report.error.is_none()
+                && (report.inserted, report.updated, report.unchanged)
+                    == (expected.inserted, expected.updated, expected.unchanged),
+            "a pass found something else: {report:?}, and not {expected:?}",
+        );
+        Ok(Pass {
+            report,
+            usage: ended.usage,
+            written,
+            source_cpu_s,
+        })
+    }
+
+    async fn run(&self, arguments: &[&str]) -> anyhow::Result<Ended> {
+        let config = self.config.to_string_lossy();
+        let mut program = vec![env!("CARGO_BIN_EXE_calmirror"), "--config", &config];
+        program.extend(arguments);
+        Watched::start(self.stage.dir(), "program", &program)?.end().await
+    }
+}
