@@ -86,18 +86,17 @@ impl<'a> Program<'a> {
         })
     }
 
-    /// Why the program does not take the configuration, if it does not.
+    /// What the program has against the plan, if it does not know it.
     pub(crate) async fn refusal(&self) -> anyhow::Result<Option<String>> {
+        const KEY: &str = "calcom.fetch: ";
         let ended = self.run(&["config"]).await?;
-        Ok((ended.code != 0).then(|| {
-            let lines = ended
-                .stderr
-                .lines()
-                .map(str::trim)
-                .filter(|line| !line.is_empty());
-            let said: Vec<_> = lines.collect();
-            said.join(" ")
-        }))
+        if ended.code == 0 {
+            return Ok(None);
+        }
+        let said = ended.stderr.split_once(KEY).map(|(_, said)| said);
+        let said = said.and_then(|said| said.split([';', '\n']).next());
+        let said = said.with_context(|| format!("the configuration is refused: {}", ended.stderr))?;
+        Ok(Some(said.to_owned()))
     }
 
     pub(crate) async fn migrate(&self) -> anyhow::Result<()> {

@@ -148,12 +148,6 @@ pub(crate) async fn measure(
             database.read.best, database.write.best
         ),
     );
-    let alone = Seconds::of(trials(async |_| requests::floor(source, plan).await).await?);
-    say(setting, &format!("requests alone: {:.3} s", alone.best));
-    let probe = probe::measure(source, plan, &mut connection)
-        .await
-        .context("the probe")?;
-    say(setting, &format!("bare probe: {:.3} s", probe.best));
     let by_hand = if setting.latency_ms == 0 && (LEAST_BY_HAND..=MOST_BY_HAND).contains(&users) {
         Some(
             by_hand::measure(stage, source, plan, DATABASE, &mut connection)
@@ -168,16 +162,23 @@ pub(crate) async fn measure(
         Some(ByHand::Skipped(why)) => say(setting, &format!("by hand: SKIPPED, {why}")),
         None => {}
     }
-    let (unchanged, changed) = later(&program, source, setting, &mut connection).await?;
+    probe::learn(source, plan, &mut connection).await?;
+    let later = Later::measure(&program, source, setting, &mut connection).await?;
     connection.close().await?;
     stage.drop(DATABASE).await?;
+    let Later {
+        requests,
+        probe,
+        unchanged,
+        changed,
+    } = later;
     let case = |kind, passes: &[Pass]| {
         let floor = if kind == Kind::FirstFill {
             &database.write
         } else {
             &database.read
         };
-        Case::of(kind, users, passes, (&alone, floor, &probe))
+        Case::of(kind, users, passes, (&requests, floor, &probe))
     };
     let cases = vec![
         case(Kind::FirstFill, &fills)?,
@@ -185,7 +186,7 @@ pub(crate) async fn measure(
         case(Kind::Changed, &changed)?,
     ];
     let came = Came::Measured(Box::new(Measured {
-        requests: alone,
+        requests,
         database,
         probe,
         by_hand,
@@ -194,30 +195,55 @@ pub(crate) async fn measure(
     Ok(Round { setting, came })
 }
 
-/// Passes over users that the mirror has.
-async fn later(
-    program: &Program<'_>,
-    source: &Source,
-    setting: Setting,
-    connection: &mut PgConnection,
-) -> anyhow::Result<(Vec<Pass>, Vec<Pass>)> {
-    let users = setting.users;
-    stage::settle(connection).await?;
-    // The first change to a page after a checkpoint logs all of it: this pass has those of the tables that each pass writes to.
-    program.pass(connection, expected(0, 0, users)).await?;
-    let unchanged = trials(async |_| program.pass(connection, expected(0, 0, users)).await).await?;
-    told(setting, Kind::Unchanged, &unchanged);
-    let changed = trials(async |trial| {
-        let changed = source
-            .change(&format!("In trial {trial} of {}", setting.plan))
-            .await?;
-        program
-            .pass(connection, expected(0, changed, users - changed))
-            .await
-    })
-    .await?;
-    told(setting, Kind::Changed, &changed);
-    Ok((unchanged, changed))
+/// Passes over users that the mirror has, and what stands beside them.
+struct Later {
+    requests: Seconds,
+    probe: Seconds,
+    unchanged: Vec<Pass>,
+    changed: Vec<Pass>,
+}
+
+impl Later {
+    async fn measure(
+        program: &Program<'_>,
+        source: &Source,
+        setting: Setting,
+        connection: &mut PgConnection,
+    ) -> anyhow::Result<Self> {
+        let Setting { users, plan, .. } = setting;
+        stage::settle(connection).await?;
+        // The first change to a page after a checkpoint logs all of it: this pass has those of the tables that each pass
+        // writes to.
+        program.pass(connection, expected(0, 0, users)).await?;
+        // By turns, so that a machine that is slower for a while is so for all of them.
+        let turns = trials(async |_| {
+            let requests = requests::floor(source, plan).await?;
+            let probe = probe::measure(source, plan, connection).await?;
+            let pass = program.pass(connection, expected(0, 0, users)).await?;
+            Ok((requests, probe, pass))
+        })
+        .await?;
+        let requests = Seconds::of(turns.iter().map(|turn| turn.0).collect());
+        let probe = Seconds::of(turns.iter().map(|turn| turn.1).collect());
+        let unchanged: Vec<Pass> = turns.into_iter().map(|turn| turn.2).collect();
+        say(setting, &format!("requests alone: {requests}"));
+        say(setting, &format!("bare probe: {probe}"));
+        told(setting, Kind::Unchanged, &unchanged);
+        let changed = trials(async |trial| {
+            let changed = source.change(&format!("In trial {trial} of {plan}")).await?;
+            program
+                .pass(connection, expected(0, changed, users - changed))
+                .await
+        })
+        .await?;
+        told(setting, Kind::Changed, &changed);
+        Ok(Self {
+            requests,
+            probe,
+            unchanged,
+            changed,
+        })
+    }
 }
 
 const fn expected(inserted: usize, updated: usize, unchanged: usize) -> Expected {
@@ -264,11 +290,8 @@ impl Case {
 }
 
 fn told(setting: Setting, kind: Kind, passes: &[Pass]) {
-    let seconds: Vec<_> = passes
-        .iter()
-        .map(|pass| format!("{:.3}", pass.report.duration_s))
-        .collect();
-    say(setting, &format!("{}: {} s", kind.as_str(), seconds.join(", ")));
+    let seconds = Seconds::of(passes.iter().map(|pass| pass.report.duration_s).collect());
+    say(setting, &format!("{}: {seconds}", kind.as_str()));
 }
 
 fn say(setting: Setting, what: &str) {

@@ -95,9 +95,9 @@ impl Stage {
         let options = self.connect_options(database);
         let socket = options.get_socket().context("it listens on a socket")?;
         let socket = url::form_urlencoded::byte_serialize(socket.as_os_str().as_encoded_bytes());
+        let user = options.get_username();
         Ok(format!(
-            "postgres://{}@/{database}?host={}",
-            options.get_username(),
+            "postgres:///{database}?user={user}&host={}",
             socket.collect::<String>()
         ))
     }

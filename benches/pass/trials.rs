@@ -8,7 +8,7 @@ use serde::Serialize;
 const TRIALS: usize = 3;
 
 /// What is not tried again once this is over: what takes so long varies little.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(40);
 
 /// Seconds of a number of trials.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -27,6 +27,13 @@ impl Seconds {
             median: sorted.get(sorted.len() / 2).copied().unwrap_or_default(),
             all,
         }
+    }
+}
+
+impl std::fmt::Display for Seconds {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let all: Vec<_> = self.all.iter().map(|seconds| format!("{seconds:.3}")).collect();
+        write!(f, "{} s", all.join(", "))
     }
 }
 
