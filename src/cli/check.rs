@@ -18,6 +18,7 @@ use crate::{
     config::{Client, Config},
     model::{Observation, UserId},
     store::{self, Store},
+    sync::Watched,
 };
 
 /// One thing that was checked. Serialized as `check --output json` prints it.
@@ -123,15 +124,36 @@ async fn client(mirror: &Mirror, index: usize) -> Finding {
             exit: Exit::Failed,
         };
     }
-    let watch = &watched.client.watch;
-    let found = match watch.listed.first() {
+    // Whom to ask for may be known by a query only; and a query that fails would fail each pass.
+    let watch = match Watched::of(&watched.client, &mirror.database.store).await {
+        Ok(watch) => watch,
+        Err(error) => {
+            return Finding {
+                subject: name.clone(),
+                ok: false,
+                message: error.to_string(),
+                remedy: error.remedy().map(str::to_owned),
+                exit: if error.is_transient() {
+                    Exit::Unavailable
+                } else {
+                    Exit::Failed
+                },
+            };
+        }
+    };
+    let by_query = match &watched.client.watch.sql {
+        Some(_) => format!(
+            "; with users_sql, {} users are known beforehand",
+            watch.ids().len()
+        ),
+        None => String::new(),
+    };
+    let found = match watch.ids().first() {
         Some(user) => one_user(&watched.source, *user).await,
-        None if watch.all => list(&watched.source).await,
-        // Whom to ask for is not known before the query is run, which a check does not do.
-        None => Ok("not asked: its users are known once its query is run".to_owned()),
+        None => list(&watched.source).await,
     };
     match found {
-        Ok(message) => Finding::fine(name, message),
+        Ok(message) => Finding::fine(name, format!("{message}{by_query}")),
         Err(error) => Finding {
             subject: name.clone(),
             ok: false,

@@ -11,6 +11,7 @@ use crate::{
     config::Config,
     model::ClientId,
     store::{ClientStatus, Error, ExtraField, HeldStatus, RejectStatus, Store, WatchStatus},
+    sync::Watched,
 };
 
 /// A screen's worth; the table `rejects` has them all.
@@ -81,9 +82,12 @@ async fn read(store: &Store, config: &Config) -> Result<Status, Error> {
         let client = configured
             .iter()
             .find(|client| client.id.as_str() == status.client_id);
-        let listed = client.map_or(&[][..], |client| &client.watch.listed);
+        let watched = match client {
+            Some(client) => Watched::of(client, store).await?,
+            None => Watched::nobody(),
+        };
         let watch = store
-            .watch_status(&ClientId(status.client_id.clone()), listed, MAX_NAMED)
+            .watch_status(&ClientId(status.client_id.clone()), watched.only(), MAX_NAMED)
             .await?;
         clients.push(Client {
             configured: client.is_some(),

@@ -21,6 +21,10 @@ pub struct SyncArgs {
     /// Go on although the clients were mirrored from another base address before
     #[arg(long)]
     accept_source: bool,
+
+    /// Begin from the start, also where a pass was cut since the last tick and could be gone on from
+    #[arg(long)]
+    no_resume: bool,
 }
 
 pub(super) async fn run(args: &SyncArgs, config: Config, out: &mut Out) -> anyhow::Result<Exit> {
@@ -37,6 +41,7 @@ pub(super) async fn run(args: &SyncArgs, config: Config, out: &mut Out) -> anyho
                 let bar = Bar::of(&watched.client.name);
                 let request = Request {
                     accept_source: args.accept_source,
+                    resumes: !args.no_resume,
                     progress: Some(bar.progress()),
                     tell_every: bar.tell_every(),
                     ..Request::of(Trigger::Operator)

@@ -166,7 +166,7 @@ impl Store {
         Ok(clients)
     }
 
-    /// The users of a client beside those that the configuration lists, at most `limit` of each kind by name.
+    /// The users of a client beside those that are watched, which may be everyone, at most `limit` of each kind by name.
     ///
     /// # Errors
     ///
@@ -174,28 +174,35 @@ impl Store {
     pub async fn watch_status(
         &self,
         client: &ClientId,
-        listed: &[UserId],
+        watched: Option<&[UserId]>,
         limit: u32,
     ) -> Result<WatchStatus, Error> {
-        let listed: Vec<i64> = listed.iter().map(|id| id.0).collect();
+        let watched: Option<Vec<i64>> = watched.map(|users| users.iter().map(|id| id.0).collect());
         let mut tx = self.begin().await?;
         let row = sqlx::query!(
             r#"
             -- Either side may have 100,000 users. Of sets, as opposed to joins, no plan compares each with each.
-            with unwatched as (
+            with watched as (
+                select unnest($2::bigint[]) as id
+                union all
+                select id from managed_users where $2 is null and client_id = $1
+                union all
+                select user_id from missing_users where $2 is null and client_id = $1
+            ),
+            unwatched as (
                 select id from managed_users where client_id = $1 and removed_at is null
                 except
-                select unnest($2::bigint[])
+                select id from watched
             ),
             forgotten as (
                 select user_id as id from forgotten_users
                 intersect
-                select unnest($2::bigint[])
+                select id from watched
             ),
             missing as (
                 select user_id as id from missing_users where client_id = $1
                 intersect
-                select unnest($2::bigint[])
+                select id from watched
             ),
             candidates as (
                 select id from missing
@@ -232,7 +239,7 @@ impl Store {
                 array(select id from never_mirrored order by id limit $3) as "never_mirrored!"
             "#,
             client.as_str(),
-            &listed,
+            watched.as_deref(),
             i64::from(limit),
         )
         .fetch_one(&mut tx)

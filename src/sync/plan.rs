@@ -174,6 +174,7 @@ impl<S: Source> Pass<'_, S> {
             missing: course.missing,
             unanswered: course.unanswered,
             requests: self.source.requests() - requests_before,
+            unchanged: looking.counts.unchanged + course.passed_over,
             ..looking.counts
         };
         Plan {

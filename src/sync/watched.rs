@@ -48,12 +48,12 @@ impl Watched {
         Ok(watched)
     }
 
-    /// As far as it is known without the database.
-    pub fn listed(client: &config::Client) -> Self {
+    /// Of a client that is not configured any more.
+    pub fn nobody() -> Self {
         Self {
-            ids: client.watch.listed.clone(),
-            listed: client.watch.listed.clone(),
-            everyone: client.watch.all,
+            ids: Listed::default(),
+            listed: Listed::default(),
+            everyone: false,
             query: None,
         }
     }
@@ -77,7 +77,7 @@ impl Watched {
     }
 
     /// Whether the query gives addresses.
-    pub(super) fn is_queried_for_addresses(&self) -> bool {
+    pub fn is_queried_for_addresses(&self) -> bool {
         self.query.is_some()
     }
 

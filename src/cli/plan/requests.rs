@@ -13,6 +13,7 @@ use crate::{
     config::FetchPlan,
     store::{Counted, Error, Store},
     sync::{
+        self,
         estimate::{self, Population},
         with_retries,
     },
@@ -87,11 +88,16 @@ async fn count(selected: &[usize], mirror: &Mirror) -> Result<Vec<Requests>, Err
 async fn of_client(watched: &Watched, store: Option<&Store>) -> Result<Requests, Error> {
     let client = &watched.client;
     let watch = &client.watch;
-    // Whom `watch.sql` gives is not known here; its users belong into the same counting once they are.
     let counted = match store {
         Some(store) => {
+            let known = sync::Watched::of(client, store).await?;
             let given = |users: &[_]| watch.listed.addresses(users);
-            with_retries(|| store.population(&client.id, &watch.listed, given, watch.all)).await?
+            let mut counted =
+                with_retries(|| store.population(&client.id, known.ids(), given, watch.all)).await?;
+            if known.is_queried_for_addresses() {
+                counted.with_address = counted.users;
+            }
+            counted
         }
         None => Counted {
             users: watch.listed.len() as u64,
