@@ -36,6 +36,10 @@ pub(super) async fn check(tx: &mut Tx, users: &[i64], versions: &[i32]) -> Resul
             when m.version <> due.version - 1 then false
             when m.version is distinct from newest.version then true
             when (event.kind = 'removal') <> (m.removed_at is not null) then true
+            -- As a rule it is the very same value, and need not be read back into a row.
+            when not exists (select from promoted_fields)
+                and to_jsonb(m) - array['version', 'first_seen_at', 'changed_at', 'removed_at'] = newest.after
+            then false
             else to_jsonb(m) - array['version', 'first_seen_at', 'changed_at', 'removed_at'] <> to_jsonb(
                 jsonb_populate_record(null::managed_users, managed_user_promoted(newest.after))
             ) - array['version', 'first_seen_at', 'changed_at', 'removed_at']
