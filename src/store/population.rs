@@ -88,20 +88,25 @@ async fn count_listed(
             count(*) as "users!",
             count(*) filter (where address !~ '[, ]') as "with_address!",
             coalesce(
-                -- Three bytes for each that is not sent as it is, and the separator.
-                sum(octet_length(address) + 2 * octet_length(translate(address,
-                    'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._~@-', '')) + 1)
-                    filter (where address !~ '[, ]'),
+                -- Three bytes for each that is not sent as it is, and the separator. Most addresses have none such, which is
+                -- found out much faster than how many there are.
+                sum(octet_length(address) + 1 + case
+                    when address ~ '[^A-Za-z0-9._~@-]'
+                        then 2 * octet_length(regexp_replace(address, '[A-Za-z0-9._~@-]+', '', 'g'))
+                    else 0
+                end) filter (where address !~ '[, ]'),
                 0
             ) as "address_bytes!"
-        from unnest($2::bigint[], $3::text[]) as listed (id, email)
-        left join managed_users as mirrored
-            on mirrored.id = listed.id and mirrored.client_id = $1 and mirrored.removed_at is null
-        cross join lateral (
-            select replace(coalesce(mirrored.email, listed.email), '+' || $1 || '@', '@')
-        ) as known (address)
-        where not ($4 and mirrored.id is not null)
-            and not exists (select from forgotten_users as forgotten where forgotten.user_id = listed.id)
+        from (
+            select replace(coalesce(mirrored.email, listed.email), '+' || $1 || '@', '@') as address
+            from unnest($2::bigint[], $3::text[]) as listed (id, email)
+            left join managed_users as mirrored
+                on mirrored.id = listed.id and mirrored.client_id = $1 and mirrored.removed_at is null
+            where not ($4 and mirrored.id is not null)
+                and not exists (select from forgotten_users as forgotten where forgotten.user_id = listed.id)
+            -- Not merged into the above, which would make each address several times.
+            offset 0
+        ) as known
         "#,
         client.as_str(),
         &ids,
@@ -123,9 +128,11 @@ async fn count_live(tx: &mut Tx, client: &ClientId, counted: &mut Counted) -> Re
                 count(*) as "users!",
                 count(*) filter (where address !~ '[, ]') as "with_address!",
                 coalesce(
-                    sum(octet_length(address) + 2 * octet_length(translate(address,
-                        'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._~@-', '')) + 1)
-                        filter (where address !~ '[, ]'),
+                    sum(octet_length(address) + 1 + case
+                        when address ~ '[^A-Za-z0-9._~@-]'
+                            then 2 * octet_length(regexp_replace(address, '[A-Za-z0-9._~@-]+', '', 'g'))
+                        else 0
+                    end) filter (where address !~ '[, ]'),
                     0
                 ) as "address_bytes!",
                 max(id) as last
