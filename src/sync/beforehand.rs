@@ -115,6 +115,10 @@ impl Beforehand {
             // Which ones is found out page by page.
             population.with_address = population.users;
         }
+        if everyone && self.plan == FetchPlan::Auto {
+            // Beside the list, which is asked for in any case where it may be whole.
+            self.plan = FetchPlan::Bulk;
+        }
         self.plan = estimate::choose(self.plan, &population, &reach);
         let requests = estimate::requests(self.plan, &population, &reach);
         self.expected = Expected {

@@ -99,7 +99,9 @@ pub(in crate::sync) async fn list<S: Source>(
                 return listing;
             }
         }
-        if records == 0 || (records < limit && !may_be_a_cap(records)) {
+        // Of a server with a cap, the first page shows it.
+        let may_be_capped = offset == 0 && may_be_a_cap(records);
+        if records == 0 || (records < limit && !may_be_capped) {
             return listing;
         }
         if offset >= Reach::MAX_OFFSET {

@@ -36,7 +36,10 @@ async fn everyone_is_found_by_the_list_and_followed() {
         assert_eq!(report.requests, 2, "{fetch:?}");
         let id = world
             .simulator
-            .create_user(world.client_id(), json!({ "email": "new@example.com" }))
+            .create_user(
+                world.client_id(),
+                json!({ "name": "New", "email": "new@example.com" }),
+            )
             .expect("the user can be created");
         let gone = users(&world)[7];
         world.simulator.delete_user(gone).expect("the user is there");
@@ -105,7 +108,10 @@ async fn an_organisations_list_finds_everyone_of_the_client_and_nobody_else() {
     assert!(report.requests < 20, "{} requests", report.requests);
     let id = world
         .simulator
-        .create_user(world.client_id(), json!({ "email": "new@example.com" }))
+        .create_user(
+            world.client_id(),
+            json!({ "name": "New", "email": "new@example.com" }),
+        )
         .expect("the user can be created");
     let report = world.pass().await;
     assert_eq!((report.inserted, report.unchanged), (1, 1_200));

@@ -105,7 +105,7 @@ fn change(world: &World, rng: &mut Rng) {
                 continue;
             }
             1 => {
-                let body = json!({ "email": format!("new{}@example.com", rng.u32(..)) });
+                let body = json!({ "name": "New", "email": format!("new{}@example.com", rng.u32(..)) });
                 world
                     .simulator
                     .create_user(world.client_id(), body)

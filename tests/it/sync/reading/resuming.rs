@@ -176,8 +176,9 @@ async fn a_user_of_whom_nothing_was_learned_is_asked_for_again() {
     let user = world.users()[100];
     world
         .simulator
-        .script(Target::User(user), 3, Answer::json(500, json!({}).to_string()));
+        .script(Target::User(user), 100, Answer::json(500, json!({}).to_string()));
     assert_eq!(cut(&world).await.outcome, RunOutcome::Partial);
+    world.simulator.clear_scripts();
     let report = world.pass().await;
     assert_eq!(
         (report.outcome, report.requests),
