@@ -1,6 +1,9 @@
 //! Comparing and, unless the pass only looks, writing: batch by batch, while others are still being fetched.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use tokio::time::Instant;
 
@@ -174,9 +177,13 @@ async fn take_batch<S: Source>(
     renews: bool,
     batch: &[Sighting],
 ) -> Result<(), Error> {
+    // Lists of a source may overlap. Of a user that was seen twice, the first counts; the other is seen in the next pass.
+    let mut users = HashSet::with_capacity(batch.len());
     let observed: Vec<Observation> = batch
         .iter()
-        .map(|sighting| sighting.observation.clone())
+        .map(|sighting| &sighting.observation)
+        .filter(|observation| users.insert(observation.user_id()))
+        .cloned()
         .collect();
     let ids: Vec<UserId> = observed.iter().map(Observation::user_id).collect();
     let spelled = Spelled {

@@ -28,6 +28,8 @@ pub(super) struct Bucket {
     uncounted: u64,
     /// `None` before the first answer.
     ends: Option<Ends>,
+    /// When requests of ours ended without an answer that the server may have counted after those that were answered since.
+    lost: Vec<Instant>,
     /// The most that somebody else has been seen to take between two answers of ours, not long ago.
     stranger: u64,
 }
@@ -73,6 +75,7 @@ impl Bucket {
             lowest: shown.remaining,
             uncounted: shown.others,
             ends: Some(shown.ends()),
+            lost: Vec::new(),
             stranger: 0,
         }
     }
@@ -89,6 +92,7 @@ impl Bucket {
                 latest,
                 since: now,
             }),
+            lost: Vec::new(),
             stranger: 0,
         }
     }
@@ -116,16 +120,25 @@ impl Bucket {
             let expected = self.left();
             self.stranger = self.stranger.max(expected.saturating_sub(shown.remaining));
             self.lowest = shown.remaining;
-            self.uncounted = shown.others;
+            self.uncounted = shown.others + self.lost_since(shown.granted);
         }
     }
 
     fn begin(&mut self, shown: &Shown) {
+        let lost = self.lost_since(shown.granted);
         *self = Self {
             limit: self.limit,
+            lost: std::mem::take(&mut self.lost),
             stranger: self.stranger / 2,
+            uncounted: shown.others + lost,
             ..Self::shown(shown)
         };
+    }
+
+    /// How many were lost that an answer to a request of this moment need not contain. Those before are forgotten.
+    fn lost_since(&mut self, granted: Instant) -> u64 {
+        self.lost.retain(|lost| *lost > granted);
+        self.lost.len() as u64
     }
 
     /// A request was let go.
@@ -134,7 +147,12 @@ impl Bucket {
     }
 
     /// A request ended with an answer that does not speak of this window, or without one.
-    pub(super) fn unheard(&mut self) {
+    pub(super) fn unheard(&mut self, now: Instant) {
+        /// More than are ever under way.
+        const MOST: usize = 1000;
+        if self.lost.len() < MOST {
+            self.lost.push(now);
+        }
         // In a window that is known it may have been counted.
         if self.ends.is_none() {
             self.uncounted = self.uncounted.saturating_sub(1);
@@ -147,6 +165,7 @@ impl Bucket {
             return Some(self);
         }
         Some(Self {
+            lost: Vec::new(),
             lowest: self.limit?,
             uncounted: unanswered,
             ends: None,

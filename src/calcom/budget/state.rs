@@ -90,7 +90,8 @@ impl State {
     /// A request has ended without an answer.
     pub(super) fn lost(&mut self) {
         self.answered();
-        self.known_mut().for_each(Bucket::unheard);
+        let now = Instant::now();
+        self.known_mut().for_each(|bucket| bucket.unheard(now));
     }
 
     /// An answer that is not a 429. True where it says what is left of a window.
@@ -122,7 +123,7 @@ impl State {
             .buckets
             .iter_mut()
             .filter(|(suffix, _)| !named.contains(suffix));
-        unnamed.for_each(|(_, bucket)| bucket.unheard());
+        unnamed.for_each(|(_, bucket)| bucket.unheard(now));
         if !named.is_empty() {
             self.left_behind = None;
         }

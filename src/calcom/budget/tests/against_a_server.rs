@@ -296,7 +296,7 @@ fn a_sudden_large_burn_blocks_and_everyone_is_asked_for_all_the_same() {
         requests_per_minute: 0,
         latency_ms: 100,
         lost_percent: 0,
-        stranger_ms: Some(20),
+        stranger_ms: Some(1),
         burn: 300,
         seed: 7,
     }
