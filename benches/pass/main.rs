@@ -21,7 +21,7 @@ mod watched;
 
 use std::{fs, path::PathBuf, process::ExitCode, sync::Arc};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow};
 use clap::Parser;
 use serde::Serialize;
 use sqlx::Connection;
@@ -66,12 +66,15 @@ fn main() -> ExitCode {
 async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
+    let stage = Stage::start().await?;
     let results = tokio::select! {
-        results = measure(arguments) => results?,
+        results = measure(arguments, &stage) => results,
         // What was started ends with what is dropped here.
-        _ = interrupt.recv() => bail!("interrupted"),
-        _ = terminate.recv() => bail!("terminated"),
+        _ = interrupt.recv() => Err(anyhow!("interrupted")),
+        _ = terminate.recv() => Err(anyhow!("terminated")),
     };
+    stage.stop().await?;
+    let results = results?;
     let tables = table::text(&results.machine, &results.rounds, &results.targets);
     println!("{tables}");
     let path = arguments.json.clone().unwrap_or_else(default_json);
@@ -98,8 +101,7 @@ fn default_json() -> PathBuf {
     target.join("bench/pass.json")
 }
 
-async fn measure(arguments: &Arguments) -> anyhow::Result<Results> {
-    let stage = Stage::start().await?;
+async fn measure(arguments: &Arguments, stage: &Stage) -> anyhow::Result<Results> {
     let mut connection = stage.connect("postgres").await?;
     let machine = Machine::describe(&mut connection).await?;
     connection.close().await?;
@@ -121,18 +123,17 @@ async fn measure(arguments: &Arguments) -> anyhow::Result<Results> {
         for latency_ms in arguments.latency.iter().copied() {
             for plan in plans.iter().copied() {
                 // Of its own, so that what another round changed is not seen by it.
-                let source = Source::start(&stage, people.clone(), latency_ms).await?;
+                let source = Source::start(stage, people.clone(), latency_ms).await?;
                 let setting = Setting {
                     users,
                     plan,
                     latency_ms,
                 };
-                rounds.push(round::measure(&stage, &source, setting, &mut floors).await?);
+                rounds.push(round::measure(stage, &source, setting, &mut floors).await?);
             }
         }
     }
     let targets = targets::all(&rounds);
-    stage.stop().await?;
     Ok(Results {
         machine,
         rounds,
