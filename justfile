@@ -21,6 +21,10 @@ lint:
 docs:
     RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked --open
 
+# Measures passes against what they could cost at least; see docs/performance.md
+bench *args:
+    cargo bench --locked --bench pass -- {{ args }}
+
 # Writes .sqlx anew, after a change to a query or a migration
 sqlx-prepare:
     tests/offline-queries prepare
