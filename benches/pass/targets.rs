@@ -105,7 +105,7 @@ impl Targets {
         // The slower floor is that of which the pass takes the fewer times.
         let slower = |case: &Case| case.ratio_to_requests.min(case.ratio_to_database);
         if setting.plan == Plan::Get {
-            self.of_gets(setting, unchanged);
+            self.of_gets(setting, measured, unchanged);
         } else {
             self.at_most(
                 setting,
@@ -145,17 +145,22 @@ impl Targets {
         );
     }
 
-    fn of_gets(&mut self, setting: Setting, unchanged: &Case) {
+    fn of_gets(&mut self, setting: Setting, measured: &Measured, unchanged: &Case) {
         if let Some(ratio) = unchanged.ratio_to_probe {
             self.at_most(setting, "an unchanged pass, to the bare probe", ratio, 1.5, " ×");
         }
         if setting.latency_ms > 0 {
             let possible = Plan::Get.concurrency() as f64 / (setting.latency_ms as f64 / 1e3);
             let share = unchanged.users_per_s / possible;
+            let alone = setting.users as f64 / measured.requests.best / possible;
             self.0.push(Target {
                 what: name(setting, "requests a second, of connections / latency"),
                 limit: "≥ 90 %".to_owned(),
-                measured: Some(format!("{:.1} %", share * 100.0)),
+                measured: Some(format!(
+                    "{:.1} %; requests alone: {:.1} %",
+                    share * 100.0,
+                    alone * 100.0
+                )),
                 verdict: if share >= 0.9 {
                     Verdict::Met
                 } else {
