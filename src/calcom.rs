@@ -20,8 +20,9 @@ pub use client::{Api, ApiClient};
 pub use error::{Disposition, Error, Flaw, Obstacle, Refusal, Said, Scope};
 pub use wire::{Answer, decode_answer, decode_page, decode_roll, decode_seen};
 
-/// What can be asked of one client's users. Implemented by the HTTP client, and by scripts in tests.
-pub trait Source: Send + Sync {
+/// What can be asked of one client's users. Implemented by the HTTP client, and by scripts in tests. Clones are the same source: each
+/// request may have a task of its own.
+pub trait Source: Clone + Send + Sync + 'static {
     /// Asks for one user by its id, with as many tries as are due.
     ///
     /// # Errors

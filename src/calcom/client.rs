@@ -6,7 +6,7 @@ mod routes;
 use std::{
     collections::HashMap,
     sync::{
-        Mutex, Once,
+        Arc, Mutex, Once,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -87,7 +87,7 @@ impl Api {
 
     /// One configured client, to be kept across passes: its rate, its blocks and its retries are remembered in it.
     pub fn client(&self, config: &config::Client) -> ApiClient {
-        ApiClient {
+        ApiClient(Arc::new(Shared {
             api: self.clone(),
             name: config.name.clone(),
             id: config.id.clone(),
@@ -99,7 +99,7 @@ impl Api {
             requests: AtomicU64::new(0),
             deprecation: Once::new(),
             told_of_waiting: AtomicBool::new(false),
-        }
+        }))
     }
 }
 
@@ -111,9 +111,12 @@ fn install_crypto() {
     }
 }
 
-/// One configured client of Cal.com: its credentials, its rate budget and its retry budget.
+/// One configured client of Cal.com: its credentials, its rate budget and its retry budget. Clones share them.
+#[derive(Clone, Debug)]
+pub struct ApiClient(Arc<Shared>);
+
 #[derive(Debug)]
-pub struct ApiClient {
+struct Shared {
     api: Api,
     name: String,
     id: ClientId,
@@ -131,16 +134,16 @@ pub struct ApiClient {
 impl Source for ApiClient {
     async fn get(&self, target: &Target) -> Result<Seen, Error> {
         let url = self.routes()?.user(target.id);
-        let read = |answer: &Answer<'_>| decode_seen(answer, target, &self.secret);
+        let read = |answer: &Answer<'_>| decode_seen(answer, target, &self.0.secret);
         self.ask(What::User(target.id), url, read).await
     }
 
     async fn by_addresses(&self, targets: &[Target]) -> Result<Roll, Error> {
         let limit = targets.len().min(self.reach().users);
-        let Some(url) = self.routes()?.by_addresses(targets, limit, &self.id) else {
+        let Some(url) = self.routes()?.by_addresses(targets, limit, &self.0.id) else {
             return Ok(Roll::default());
         };
-        let read = |answer: &Answer<'_>| decode_roll(answer, targets, &self.id, &self.secret);
+        let read = |answer: &Answer<'_>| decode_roll(answer, targets, &self.0.id, &self.0.secret);
         self.ask(What::Addresses(targets.len()), url, read).await
     }
 
@@ -151,7 +154,7 @@ impl Source for ApiClient {
         known: &HashMap<Fingerprint, UserId>,
     ) -> Result<Roll, Error> {
         let url = self.routes()?.page(offset, limit);
-        let read = |answer: &Answer<'_>| decode_page(answer, known, &self.secret);
+        let read = |answer: &Answer<'_>| decode_page(answer, known, &self.0.secret);
         self.ask(What::Page { offset }, url, read).await
     }
 
@@ -159,20 +162,21 @@ impl Source for ApiClient {
         let url = self
             .routes()?
             .organization_page(organization, ORGANIZATION_PAGE, skip);
-        let read =
-            |answer: &Answer<'_>| decode_organization_page(answer, ORGANIZATION_PAGE, &self.id, &self.secret);
+        let read = |answer: &Answer<'_>| {
+            decode_organization_page(answer, ORGANIZATION_PAGE, &self.0.id, &self.0.secret)
+        };
         self.ask(What::Organization { skip }, url, read).await
     }
 
     fn reach(&self) -> Reach {
-        self.lessons.reach()
+        self.0.lessons.reach()
     }
 
     fn learn(&self, lesson: Lesson) {
-        let Some(reach) = self.lessons.learn(lesson) else {
+        let Some(reach) = self.0.lessons.learn(lesson) else {
             return;
         };
-        let name = self.name.as_str();
+        let name = self.0.name.as_str();
         match lesson {
             Lesson::NotByAddresses => tracing::info!(
                 client.name = name,
@@ -193,27 +197,27 @@ impl Source for ApiClient {
     }
 
     fn begin_pass(&self) {
-        self.told_of_waiting.store(false, Ordering::Relaxed);
-        self.budget.begin_pass();
+        self.0.told_of_waiting.store(false, Ordering::Relaxed);
+        self.0.budget.begin_pass();
     }
 
     fn requests(&self) -> u64 {
-        self.requests.load(Ordering::Relaxed)
+        self.0.requests.load(Ordering::Relaxed)
     }
 
     fn rate_state(&self) -> RateState {
-        self.budget.rate_state()
+        self.0.budget.rate_state()
     }
 
     fn resume_rate(&self, state: RateState) {
-        self.budget.resume(state);
+        self.0.budget.resume(state);
     }
 
     async fn rate_news(&self) {
-        self.budget.news().await;
+        self.0.budget.news().await;
     }
 
     fn most_within(&self, time: Duration) -> u64 {
-        self.budget.most_within(time)
+        self.0.budget.most_within(time)
     }
 }

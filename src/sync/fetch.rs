@@ -2,9 +2,11 @@
 
 mod listing;
 
+use std::panic;
+
 use futures_util::{StreamExt, future::Either, stream::FuturesUnordered};
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 pub(super) use listing::{End, Listing, list};
 
@@ -105,7 +107,7 @@ pub(super) async fn fetch<S: Source>(
         while under_way.len() < concurrency
             && let Some(ask) = fetching.again.pop()
         {
-            under_way.push(answer(source, ask));
+            under_way.push(start(source, ask));
         }
         if under_way.is_empty() && !more {
             break;
@@ -122,11 +124,12 @@ pub(super) async fn fetch<S: Source>(
         };
         match next {
             Either::Left(answered) => {
+                let answered = answered.unwrap_or_else(|ended| panic::resume_unwind(ended.into_panic()));
                 if !fetching.take(answered).await {
                     break;
                 }
             }
-            Either::Right(Some(ask)) => under_way.push(answer(source, ask)),
+            Either::Right(Some(ask)) => under_way.push(start(source, ask)),
             Either::Right(None) => more = false,
         }
     }
@@ -135,6 +138,12 @@ pub(super) async fn fetch<S: Source>(
 enum Answered {
     One(One, Result<Seen, Error>),
     Many(Batch, Result<Roll, Error>),
+}
+
+/// In a task of its own: what is done about an answer takes more time than all else, and there may be several cores.
+fn start<S: Source>(source: &S, ask: Ask) -> AbortOnDropHandle<Answered> {
+    let source = source.clone();
+    AbortOnDropHandle::new(tokio::spawn(async move { answer(&source, ask).await }))
 }
 
 async fn answer<S: Source>(source: &S, ask: Ask) -> Answered {

@@ -67,7 +67,7 @@ impl Setup {
     /// Writes the configuration, with these sections in it.
     fn configure(&self, sections: &str) {
         let mut text = format!(
-            "[calcom]\nbase_url = \"{}\"\nrequests_per_minute = 0\n[database]\nurl = \"{}\"\n{sections}\n",
+            "[calcom]\nbase_url = \"{}\"\nfetch = \"get\"\nrequests_per_minute = 0\n[database]\nurl = \"{}\"\n{sections}\n",
             self.base_url, self.database_url,
         );
         for client in &self.clients {

@@ -144,7 +144,7 @@ impl Upstream {
         } = &self.settings;
         let database = self.db.url();
         let mut text = format!(
-            "[calcom]\nbase_url = \"{base_url}\"\nrequests_per_minute = 0\ntimeout_s = {timeout_s}\n\
+            "[calcom]\nbase_url = \"{base_url}\"\nfetch = \"get\"\nrequests_per_minute = 0\ntimeout_s = {timeout_s}\n\
              [database]\nurl = \"{database}\"\n[removal]\n{removal}\n[schedule]\ncron = \"{cron}\"\n\
              [log]\nformat = \"json\"\n"
         );

@@ -56,7 +56,7 @@ pub(super) enum What {
 
 impl ApiClient {
     pub(super) fn routes(&self) -> Result<&Routes, Error> {
-        let routes = self.routes.as_ref();
+        let routes = self.0.routes.as_ref();
         routes.map_err(|Unsendable(what)| Error::Unsendable(what))
     }
 
@@ -100,12 +100,12 @@ impl ApiClient {
         request: Request,
         read: impl Fn(&Answer<'_>) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let permit = self.budget.permit(|silence| self.note_waiting(silence)).await;
+        let permit = self.0.budget.permit(|silence| self.note_waiting(silence)).await;
         let permit = permit.map_err(|until| Error::RateLimited { until })?;
-        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.0.requests.fetch_add(1, Ordering::Relaxed);
         crash_point!("request::before");
         let begun = Instant::now();
-        let response = self.api.http.execute(request).await;
+        let response = self.0.api.http.execute(request).await;
         let response = response.map_err(Error::unreachable);
         let status = response.as_ref().ok().map(Response::status);
         let result = match response {
@@ -132,14 +132,14 @@ impl ApiClient {
         // Of a longer one, the end of the pass tells.
         if let Some(block) = heard.block.filter(|block| block.begins && block.is_waited_for) {
             tracing::warn!(
-                client.name = self.name,
+                client.name = self.0.name,
                 wait_s = block.until.saturating_duration_since(Instant::now()).as_secs(),
                 "the rate limit is used up; the client is quiet until the block is over; lower \
                  `requests_per_minute` if something else needs the same client's limit"
             );
         }
         self.note_deprecation(response.headers());
-        let body = self.api.bodies.read(&mut response, begun).await?;
+        let body = self.0.api.bodies.read(&mut response, begun).await?;
         let location = response.headers().get(header::LOCATION);
         let answer = Answer {
             status,
@@ -152,7 +152,7 @@ impl ApiClient {
     }
 
     fn note_attempt(&self, what: What, status: Option<StatusCode>, begun: Instant, error: Option<&Error>) {
-        let name = self.name.as_str();
+        let name = self.0.name.as_str();
         let status = status.map(|status| status.as_u16());
         let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         let error = error.map(tracing::field::display);
@@ -198,9 +198,9 @@ impl ApiClient {
         if silence.is_block || silence.left() < LONG_WAIT {
             return;
         }
-        if !self.told_of_waiting.swap(true, Ordering::Relaxed) {
+        if !self.0.told_of_waiting.swap(true, Ordering::Relaxed) {
             tracing::info!(
-                client.name = self.name,
+                client.name = self.0.name,
                 wait_s = silence.left().as_secs(),
                 "the rate limit's window is used up; the pass waits for the next one, now and whenever it is again"
             );
@@ -213,14 +213,14 @@ impl ApiClient {
             let value = headers.get(name)?;
             Some(Said::new(
                 &String::from_utf8_lossy(value.as_bytes()),
-                &self.secret,
+                &self.0.secret,
             ))
         };
         let (deprecation, sunset) = (notice("deprecation"), notice("sunset"));
         if deprecation.is_some() || sunset.is_some() {
-            self.deprecation.call_once(|| {
+            self.0.deprecation.call_once(|| {
                 tracing::warn!(
-                    client.name = self.name,
+                    client.name = self.0.name,
                     http.deprecation = deprecation.as_ref().map(Said::as_str),
                     http.sunset = sunset.as_ref().map(Said::as_str),
                     "cal.com announces the end of the address that managed users are read from"
@@ -230,6 +230,6 @@ impl ApiClient {
     }
 
     fn reserve(&self) -> MutexGuard<'_, Reserve> {
-        self.reserve.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.reserve.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -7,6 +7,7 @@ use crate::{
 };
 
 /// A source that knows one request only: the first user of its list, of which there are so many.
+#[derive(Clone)]
 struct List(usize);
 
 impl Source for List {

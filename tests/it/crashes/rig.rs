@@ -65,7 +65,7 @@ impl Rig {
     pub(super) fn watch(&mut self, users: Vec<i64>) {
         let (base_url, id) = (self.simulator.base_url(), &self.client.id);
         let text = format!(
-            "[calcom]\nbase_url = \"{base_url}\"\nrequests_per_minute = 0\n\
+            "[calcom]\nbase_url = \"{base_url}\"\nfetch = \"get\"\nrequests_per_minute = 0\n\
              [removal]\nmin_age_s = 0\n\
              [[clients]]\nname = \"main\"\nid = \"{id}\"\nsecret = {{ env = \"SECRET\" }}\nusers = {users:?}\n"
         );

@@ -30,7 +30,7 @@ async fn an_embedded_server_that_was_killed_is_started_again() {
     workplace.write(
         "config.toml",
         &format!(
-            "[calcom]\nbase_url = \"{}\"\nrequests_per_minute = 0\n\
+            "[calcom]\nbase_url = \"{}\"\nfetch = \"get\"\nrequests_per_minute = 0\n\
              [database]\nurl = \"embedded\"\ndata_dir = \"{}\"\n{EVERY_SECOND}\n\
              [[clients]]\nname = \"acme\"\nid = \"{}\"\nsecret = {{ env = \"SECRET\" }}\nusers = {:?}\n",
             simulator.base_url(),

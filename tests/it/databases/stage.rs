@@ -129,7 +129,7 @@ impl Stage {
     /// Writes the configuration, with these lines of `[database]` and these sections.
     pub(super) fn configure(&self, database: &str, sections: &str) {
         let text = format!(
-            "[calcom]\nbase_url = \"{}\"\nrequests_per_minute = 0\n[database]\nurl = \"{}\"\n{database}\n\
+            "[calcom]\nbase_url = \"{}\"\nfetch = \"get\"\nrequests_per_minute = 0\n[database]\nurl = \"{}\"\n{database}\n\
              {SECTIONS}\n{sections}\n\
              [[clients]]\nname = \"acme\"\nid = \"{}\"\nsecret = {{ env = \"SECRET\" }}\nusers = {:?}\n",
             self.simulator.base_url(),

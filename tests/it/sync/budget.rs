@@ -265,7 +265,7 @@ async fn a_program_that_is_killed_within_a_window_and_restarted_is_never_blocked
     workplace.write(
         "config.toml",
         &format!(
-            "[calcom]\nbase_url = \"{base_url}\"\nrequests_per_minute = 0\n[database]\nurl = \"{url}\"\n\
+            "[calcom]\nbase_url = \"{base_url}\"\nfetch = \"get\"\nrequests_per_minute = 0\n[database]\nurl = \"{url}\"\n\
              [log]\nformat = \"json\"\n\
              [[clients]]\nname = \"acme\"\nid = \"{id}\"\nsecret = {{ env = \"SECRET\" }}\nusers = {users:?}\n"
         ),
