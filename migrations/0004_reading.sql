@@ -4,6 +4,7 @@
 create table record_fingerprints (
     user_id     bigint not null primary key,
     client_id   text   not null,
+    version     integer not null check (version > 0),
     fingerprint bytea  not null check (octet_length(fingerprint) = 16)
 ) with (fillfactor = 90);
 
@@ -11,6 +12,8 @@ comment on table record_fingerprints is
     'A hash of the bytes in which Cal.com last sent a user that was read in full. The same bytes again are the same user, and are not read. A cache: emptying it costs time only.';
 comment on column record_fingerprints.user_id is 'The managed user.';
 comment on column record_fingerprints.client_id is 'The client that the user belongs to.';
+comment on column record_fingerprints.version is
+    'The user''s version that was made from those bytes. Of another version of the user, they say nothing.';
 comment on column record_fingerprints.fingerprint is
     'The first 16 bytes of SHA-256 over the version of the reading rules and the record as it came. Says nothing of a row that was edited here.';
 

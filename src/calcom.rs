@@ -64,8 +64,7 @@ pub trait Source: Clone + Send + Sync + 'static {
         known: &HashMap<Fingerprint, UserId>,
     ) -> impl Future<Output = Result<Roll, Error>> + Send;
 
-    /// Asks for a page of the organisation's users. Gives those whose address has this client's suffix, and whether there may be
-    /// more after it: being on the page proves nothing of a user.
+    /// Asks for a page of the organisation's users. Gives those whose address has this client's suffix: being on the page proves nothing of a user.
     ///
     /// # Errors
     /// The last try's error.
@@ -126,8 +125,8 @@ pub struct OrganizationPage {
     pub found: Vec<Target>,
     /// Users on the page, of whatever client.
     pub records: usize,
-    /// The page was full.
-    pub may_go_on: bool,
+    /// The first of them whose id can be read, of whatever client.
+    pub first: Option<UserId>,
 }
 
 /// How much one request may ask for.

@@ -84,7 +84,15 @@ pub struct Bookkeeping {
     /// To be announced. Empty in what [`diff`] returns, which does not know what was: see [`AnnouncedFields::new_in`].
     pub new_fields: Vec<NewField>,
     /// Of the records that were accepted. Empty in what [`diff`] returns, which sees users and no bytes.
-    pub fingerprints: Vec<(UserId, Fingerprint)>,
+    pub fingerprints: Vec<VersionFingerprint>,
+}
+
+/// The bytes that a version of a user was made from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VersionFingerprint {
+    pub user_id: UserId,
+    pub version: i32,
+    pub fingerprint: Fingerprint,
 }
 
 impl ChangeSet {

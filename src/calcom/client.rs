@@ -162,9 +162,7 @@ impl Source for ApiClient {
         let url = self
             .routes()?
             .organization_page(organization, ORGANIZATION_PAGE, skip);
-        let read = |answer: &Answer<'_>| {
-            decode_organization_page(answer, ORGANIZATION_PAGE, &self.0.id, &self.0.secret)
-        };
+        let read = |answer: &Answer<'_>| decode_organization_page(answer, &self.0.id, &self.0.secret);
         self.ask(What::Organization { skip }, url, read).await
     }
 

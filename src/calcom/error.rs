@@ -187,6 +187,8 @@ impl Error {
     /// What a failed request for several users says of a smaller one.
     pub fn scope(&self) -> Scope {
         match self {
+            // It wants to be left alone.
+            Self::Trouble { rest: Some(rest), .. } if *rest > MAX_REST => Scope::Client,
             Self::InvalidAddress(_)
             | Self::TooLong { .. }
             | Self::TooLarge { .. }

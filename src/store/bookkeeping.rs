@@ -2,8 +2,8 @@
 
 use super::{Error, Run, fields, held, tx::Tx};
 use crate::{
-    compare::Bookkeeping,
-    model::{Fingerprint, UserId},
+    compare::{Bookkeeping, VersionFingerprint},
+    model::UserId,
 };
 
 /// Writes candidates for removal, rejects and new fields, and deletes those that are over. Fingerprints only of users that are
@@ -74,7 +74,7 @@ pub(super) async fn write(
     }
     let due: Vec<_> = fingerprints
         .iter()
-        .filter(|(user, _)| written.binary_search(user).is_err())
+        .filter(|print| written.binary_search(&print.user_id).is_err())
         .collect();
     write_fingerprints(tx, run, &due).await?;
     fields::write(tx, run, new_fields).await
@@ -83,26 +83,33 @@ pub(super) async fn write(
 async fn write_fingerprints(
     tx: &mut Tx,
     run: &Run,
-    fingerprints: &[&(UserId, Fingerprint)],
+    fingerprints: &[&VersionFingerprint],
 ) -> Result<(), Error> {
     if fingerprints.is_empty() {
         return Ok(());
     }
-    let (users, bytes): (Vec<i64>, Vec<Vec<u8>>) = fingerprints
+    let users: Vec<i64> = fingerprints.iter().map(|print| print.user_id.0).collect();
+    let versions: Vec<i32> = fingerprints.iter().map(|print| print.version).collect();
+    let bytes: Vec<Vec<u8>> = fingerprints
         .iter()
-        .map(|(user, fingerprint)| (user.0, fingerprint.as_bytes().to_vec()))
-        .unzip();
+        .map(|print| print.fingerprint.as_bytes().to_vec())
+        .collect();
     sqlx::query!(
         r#"
-        insert into record_fingerprints as f (user_id, client_id, fingerprint)
-        select id, $1, fingerprint from unnest($2::bigint[], $3::bytea[]) as seen (id, fingerprint) order by id
+        insert into record_fingerprints as f (user_id, client_id, version, fingerprint)
+        select id, $1, version, fingerprint
+        from unnest($2::bigint[], $3::integer[], $4::bytea[]) as seen (id, version, fingerprint)
+        order by id
         on conflict (user_id) do update set
             client_id = excluded.client_id,
+            version = excluded.version,
             fingerprint = excluded.fingerprint
-        where (f.client_id, f.fingerprint) <> (excluded.client_id, excluded.fingerprint)
+        where (f.client_id, f.version, f.fingerprint)
+            <> (excluded.client_id, excluded.version, excluded.fingerprint)
         "#,
         run.client_id.as_str(),
         &users,
+        &versions,
         &bytes,
     )
     .execute(&mut *tx)

@@ -150,6 +150,7 @@ pub(super) async fn check(tx: &mut Tx, set: &ChangeSet) -> Result<(), Error> {
         .chain(bookkeeping.confirm_missing.iter().map(|id| id.0))
         .chain(bookkeeping.record_missing.iter().map(|id| id.0))
         .chain(bookkeeping.record_rejects.iter().map(|reject| reject.id.0))
+        .chain(bookkeeping.fingerprints.iter().map(|print| print.user_id.0))
         .collect();
     check_users(tx, &written).await
 }

@@ -4,8 +4,8 @@ use chrono::{DateTime, Utc};
 
 use super::{Error, Run, copy::Writer, tx::Tx};
 use crate::{
-    compare::{Change, ChangeSet},
-    model::{Field, Fingerprint, ManagedUser, UserId},
+    compare::{Change, ChangeSet, VersionFingerprint},
+    model::{Field, ManagedUser, UserId},
 };
 
 /// From so many on, COPY is worth its round trips.
@@ -20,7 +20,7 @@ pub(super) struct Inserts<'a> {
     changes: Vec<&'a Change>,
     /// In ascending order, as everything here is: so transactions wait for each other, and never in a circle.
     users: Vec<UserId>,
-    fingerprints: Vec<(UserId, Fingerprint)>,
+    fingerprints: Vec<VersionFingerprint>,
 }
 
 impl<'a> Inserts<'a> {
@@ -33,7 +33,7 @@ impl<'a> Inserts<'a> {
         let mut changes: Vec<&Change> = set.inserts.iter().collect();
         changes.sort_unstable_by_key(|change| change.user_id());
         let users: Vec<UserId> = changes.iter().map(|change| change.user_id()).collect();
-        let of_these = |(user, _): &&(UserId, Fingerprint)| users.binary_search(user).is_ok();
+        let of_these = |print: &&VersionFingerprint| users.binary_search(&print.user_id).is_ok();
         let mut fingerprints: Vec<_> = set
             .bookkeeping
             .fingerprints
@@ -41,7 +41,7 @@ impl<'a> Inserts<'a> {
             .filter(of_these)
             .copied()
             .collect();
-        fingerprints.sort_unstable_by_key(|(user, _)| *user);
+        fingerprints.sort_unstable_by_key(|print| print.user_id);
         Some(Self {
             changes,
             users,
@@ -136,8 +136,7 @@ impl<'a> Inserts<'a> {
             return Ok(false);
         }
         if !self.fingerprints.is_empty() {
-            let statement =
-                "copy record_fingerprints (user_id, client_id, fingerprint) from stdin (format binary)";
+            let statement = "copy record_fingerprints (user_id, client_id, version, fingerprint) from stdin (format binary)";
             tx.copy_in(statement, &self.fingerprint_rows(run)?).await?;
         }
         Ok(true)
@@ -193,11 +192,12 @@ impl<'a> Inserts<'a> {
 
     fn fingerprint_rows(&self, run: &Run) -> Result<Vec<u8>, Error> {
         let mut rows = Writer::with_capacity(self.fingerprints.len() * 80);
-        for (user, fingerprint) in &self.fingerprints {
-            rows.row(3)
-                .bigint(user.0)?
+        for print in &self.fingerprints {
+            rows.row(4)
+                .bigint(print.user_id.0)?
                 .text(run.client_id.as_str())?
-                .bytes(fingerprint.as_bytes())?;
+                .integer(print.version)?
+                .bytes(print.fingerprint.as_bytes())?;
         }
         Ok(rows.finish())
     }

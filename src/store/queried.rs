@@ -125,6 +125,8 @@ fn of_query(error: sqlx::Error) -> Error {
     match Error::from(error) {
         Error::Refused(message) => Error::Query(message),
         Error::Missing(message) => Error::Query(message),
+        // Whoever holds it up holds up every try.
+        Error::Busy(message) => Error::Query(format!("{message}; it has a minute")),
         other => other,
     }
 }

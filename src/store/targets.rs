@@ -20,7 +20,7 @@ pub struct KnownTarget {
     /// Of the record that the row was made from. None where an answer has to be read whatever its bytes are: the user is on
     /// record as missing or as a reject, or nobody has noted its fingerprint.
     pub fingerprint: Option<Fingerprint>,
-    /// The row was written at the given time or later.
+    /// The user was observed to be as the row has it at the given time or later: the row was written since then, and not set back.
     pub changed_since: bool,
 }
 
@@ -179,11 +179,15 @@ impl Selection<'_> {
                     m.id,
                     m.email,
                     case when x.user_id is null and r.user_id is null then f.fingerprint end,
-                    m.changed_at >= {since}::timestamptz
+                    -- A row that was set back was not observed, and none was in the future.
+                    m.changed_at >= {since}::timestamptz and m.changed_at <= now() and not exists (
+                        select from managed_user_changes as c
+                        where c.user_id = m.id and c.version = m.version and c.kind = 'repair'
+                    )
                 from managed_users as m
                 {only}
                 left join record_fingerprints as f
-                    on f.user_id = m.id and f.client_id = {client} and {within_f}
+                    on f.user_id = m.id and f.client_id = {client} and f.version = m.version and {within_f}
                 left join missing_users as x
                     on x.client_id = {client} and x.user_id = m.id and {within_x}
                 left join rejects as r

@@ -73,7 +73,15 @@ impl Beforehand {
                     since: Some(resumed.began_at),
                     troubled: with_retries(|| store.troubled(run)).await?,
                 };
-                before.going_on.troubled.retain(|user| watched.contains(*user));
+                let troubled = &mut before.going_on.troubled;
+                troubled.retain(|user| watched.contains(*user));
+                if !troubled.is_empty() {
+                    // One who should answer, for a control.
+                    let (client, but) = (&pass.client.id, troubled.clone());
+                    let control = with_retries(|| store.live_among(client, watched.only(), &but, 1)).await?;
+                    troubled.extend(control.into_iter().filter(|user| Some(*user) <= resumed.done_to));
+                    troubled.sort_unstable();
+                }
             }
         }
         Ok(before)

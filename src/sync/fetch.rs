@@ -33,6 +33,13 @@ const MAX_FAILURES_IN_A_ROW: u32 = 100;
 /// users by address: unless more were found so.
 const MAX_OVERLOOKED: u64 = 20;
 
+/// A cap on the users of an answer that is lower is no cap, but chance.
+const FEWEST_USERS: usize = 10;
+
+/// So many requests for several users in a row that fail for want of an answer mean that Cal.com is away, rather than that
+/// one of the users is too much for it: halves of 250 are down to one before.
+const MAX_HALVED_IN_A_ROW: u32 = 20;
+
 /// What a pass does with what it sees.
 pub(super) struct Delivery<'a> {
     pub(super) observations: Sender<'a>,
@@ -51,6 +58,8 @@ impl Delivery<'_> {
         course: &mut Course,
     ) -> bool {
         match seen {
+            // Nobody writes any more: it failed.
+            Seen::Unchanged(_) if self.observations.is_closed() => return false,
             Seen::Unchanged(_) => {
                 course.passed_over += 1;
                 if let Some(unit) = unit {
@@ -98,6 +107,7 @@ pub(super) async fn fetch<S: Source>(
         again: Vec::new(),
         unavailable_in_a_row: 0,
         failures_in_a_row: 0,
+        halved_in_a_row: 0,
         found: 0,
         overlooked: 0,
     };
@@ -168,6 +178,7 @@ struct Fetching<'a, S> {
     again: Vec<Ask>,
     unavailable_in_a_row: u32,
     failures_in_a_row: u32,
+    halved_in_a_row: u32,
     /// Users that requests by addresses found.
     found: u64,
     /// Users that none found although they are there.
@@ -199,6 +210,7 @@ impl<S: Source> Fetching<'_, S> {
     fn is_answered(&mut self) {
         self.unavailable_in_a_row = 0;
         self.failures_in_a_row = 0;
+        self.halved_in_a_row = 0;
     }
 
     async fn take_roll(&mut self, batch: Batch, roll: Roll) -> bool {
@@ -219,13 +231,16 @@ impl<S: Source> Fetching<'_, S> {
         }
         let (asked, cut_at) = (batch.len(), batch.cut_at);
         let missing = batch.without(&is_seen);
-        if roll.unasked > 0 {
+        if roll.unasked > (roll.records / 10).max(1) {
             self.source.learn(Lesson::NotByAddresses);
         } else if let Some(records) = cut_at
             && seen_any
         {
-            // They were there all the time: the first answer had no room for them.
-            self.source.learn(Lesson::AtMostUsers(records));
+            // They were there all the time. If it was for want of room, this answer is as full as it can be.
+            let found = is_seen.iter().filter(|seen| **seen).count();
+            if records >= FEWEST_USERS && found == asked.min(records) {
+                self.source.learn(Lesson::AtMostUsers(records));
+            }
         } else if cut_at.is_none() && is_suspicious(asked, roll.records) {
             let missing = missing.cut_at(roll.records);
             self.again.extend(missing.cut(self.client, &self.source.reach()));
@@ -240,6 +255,14 @@ impl<S: Source> Fetching<'_, S> {
             Scope::Size => {
                 if let Error::TooLong { bytes } = error {
                     self.source.learn(Lesson::TooManyBytes(bytes));
+                }
+                if error.is_unavailable() {
+                    self.halved_in_a_row += 1;
+                    if self.halved_in_a_row >= MAX_HALVED_IN_A_ROW {
+                        self.course.unanswered += batch.len() as u64;
+                        self.course.stopped = Some(error);
+                        return false;
+                    }
                 }
                 tracing::debug!(users = batch.len(), error = %error, "a request for many users is halved");
                 let halves = batch.halves(self.client, &self.source.reach());

@@ -24,6 +24,8 @@ struct State {
     units: VecDeque<Unit>,
     /// Units that are over and gone.
     passed: u64,
+    /// Stays where it is.
+    still: bool,
 }
 
 #[derive(Debug)]
@@ -66,6 +68,11 @@ impl Frontier {
         state.advance();
     }
 
+    /// Users are dealt with out of order from here on, so that no place is one to go on from but the first.
+    pub(super) fn stay(&self) {
+        self.state().still = true;
+    }
+
     /// Every user that is to be asked for and has an id up to this one is dealt with.
     pub(super) fn done_to(&self) -> Option<UserId> {
         self.state().done_to
@@ -79,8 +86,10 @@ impl Frontier {
 impl State {
     fn advance(&mut self) {
         while let Some(unit) = self.units.pop_front_if(|unit| unit.left == 0) {
-            self.done_to = Some(unit.last);
             self.passed += 1;
+            if !self.still {
+                self.done_to = Some(unit.last);
+            }
         }
     }
 }

@@ -42,7 +42,7 @@ impl<S: Source> Pass<'_, S> {
         };
         let before = match Beforehand::of(self, run, watched, tables).await {
             Ok(before) => before,
-            Err(error) => return (Course::default(), Err(error)),
+            Err(error) => return (Course::default(), Err(self.store.name_holder(error).await)),
         };
         let room = Room::new();
         let (sender, receiver) = room.queue();
@@ -90,13 +90,23 @@ impl<S: Source> Pass<'_, S> {
         };
         let mut discovers = watched.is_everyone();
         if self.is_listed(watched, before) {
+            // Whoever is on it is delivered, and not written yet, when it is left out of what comes after.
+            frontier.stay();
             let known = match self.known_for_list(watched, tables).await {
                 Ok(known) => known,
-                Err(error) => return (course, Err(error)),
+                Err(error) => return (course, Err(self.store.name_holder(error).await)),
             };
             let wanted = |user: UserId| watched.contains(user) && !before.forgotten.contains(&user);
-            let Listing { observed, end } =
-                fetch::list(self.source, &known, wanted, cancel, &delivery, &mut course).await;
+            let Listing { observed, end } = fetch::list(
+                self.source,
+                &known,
+                wanted,
+                discovers,
+                cancel,
+                &delivery,
+                &mut course,
+            )
+            .await;
             already = observed;
             match end {
                 End::Over => return (course, Ok(())),
@@ -152,7 +162,7 @@ impl<S: Source> Pass<'_, S> {
         let (given, ()) = tokio::join!(giving, fetching);
         match given {
             Ok(()) | Err(Halt::Unwanted) => (course, Ok(())),
-            Err(Halt::Store(error)) => (course, Err(error)),
+            Err(Halt::Store(error)) => (course, Err(self.store.name_holder(error).await)),
             Err(Halt::Source(error)) => {
                 course.undiscovered = Some(Undiscovered::Refused(error));
                 (course, Ok(()))
@@ -173,6 +183,8 @@ impl<S: Source> Pass<'_, S> {
         }
         let (store, client) = (self.store, &self.client.id);
         let known = match watched.only() {
+            // Most of them cannot be on it.
+            Some(users) if users.len() > LISTED => Vec::new(),
             Some(users) => apply::with_retries(|| store.targets(client, users, None)).await?,
             None => apply::with_retries(|| store.live_targets(client, None, LISTED, None)).await?,
         };

@@ -5,7 +5,7 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicI64, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -31,8 +31,6 @@ struct Counts {
     requests_before: AtomicU64,
     requests: AtomicU64,
     changes: AtomicU64,
-    /// [`i64::MIN`] before the first.
-    done_to: AtomicI64,
 }
 
 impl Default for Progress {
@@ -45,7 +43,6 @@ impl Default for Progress {
             requests_before: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             changes: AtomicU64::new(0),
-            done_to: AtomicI64::new(i64::MIN),
         }))
     }
 }
@@ -74,11 +71,6 @@ impl Progress {
         self.0.changes.fetch_add(changes, Ordering::Relaxed);
     }
 
-    /// Every user to be asked for with an id up to this one is dealt with.
-    pub fn done_to(&self, user: i64) {
-        self.0.done_to.fetch_max(user, Ordering::Relaxed);
-    }
-
     /// The pass begins now, with a source that has made so many requests before it.
     fn begins(&self, requests_before: u64) {
         self.0.requests_before.store(requests_before, Ordering::Relaxed);
@@ -87,13 +79,12 @@ impl Progress {
         self.0.began_after.store(waited, Ordering::Relaxed);
     }
 
-    /// What goes on record with a sign of life.
+    /// What goes on record with a sign of life, but for how far everyone is dealt with.
     pub fn beat(&self) -> Beat {
-        let done_to = self.0.done_to.load(Ordering::Relaxed);
         Beat {
             observed: self.0.observed.load(Ordering::Relaxed),
             requests: self.0.requests.load(Ordering::Relaxed),
-            done_to: (done_to > i64::MIN).then_some(done_to),
+            done_to: None,
         }
     }
 
@@ -267,13 +258,12 @@ mod tests {
         progress.observed(2);
         progress.asked(5);
         progress.asked(4);
-        progress.done_to(-3);
         assert_eq!(
             progress.beat(),
             Beat {
                 observed: 2,
                 requests: 5,
-                done_to: Some(-3)
+                done_to: None
             }
         );
     }

@@ -67,6 +67,11 @@ impl Room {
 }
 
 impl Sender<'_> {
+    /// Whether nobody takes observations any more.
+    pub(super) fn is_closed(&self) -> bool {
+        self.observations.is_closed()
+    }
+
     /// Waits for room. False when nobody takes observations any more.
     pub(super) async fn send(&self, sighting: Sighting) -> bool {
         let Ok(taken) = self.room.0.acquire_many(share(&sighting)).await else {

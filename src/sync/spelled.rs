@@ -4,8 +4,8 @@ use std::collections::{HashMap, HashSet};
 
 use super::queue::Sighting;
 use crate::{
-    compare::{ChangeSet, Known},
-    model::{ClientId, Fingerprint, UserId},
+    compare::{ChangeSet, Known, VersionFingerprint},
+    model::{ClientId, UserId},
 };
 
 /// A batch as it was spelled.
@@ -21,28 +21,36 @@ impl Spelled<'_> {
     /// The fingerprints to be written with a change set: of users that it changes, and of those that have none yet.
     ///
     /// An equal record in other bytes writes nothing otherwise: a server of two spellings would have each pass write all users.
-    pub(super) fn of(&self, set: &ChangeSet, known: &HashMap<UserId, Known>) -> Vec<(UserId, Fingerprint)> {
-        let changed: HashSet<UserId> = set.changes().map(|change| change.user_id()).collect();
-        let is_ours = |user: &UserId| {
-            known.get(user).is_some_and(|known| {
-                !known.forgotten
-                    && known
-                        .mirrored
-                        .as_ref()
-                        .is_some_and(|mirrored| !mirrored.removed && mirrored.client_id == *self.client)
-            })
+    pub(super) fn of(&self, set: &ChangeSet, known: &HashMap<UserId, Known>) -> Vec<VersionFingerprint> {
+        let changed: HashMap<UserId, i32> = set
+            .changes()
+            .map(|change| (change.user_id(), change.version))
+            .collect();
+        let unchanged = |user: &UserId| {
+            let known = known.get(user).filter(|known| !known.forgotten)?;
+            let mirrored = known.mirrored.as_ref()?;
+            (!mirrored.removed && mirrored.client_id == *self.client).then_some(mirrored.version)
         };
+        let mut users = HashSet::with_capacity(self.batch.len());
         self.batch
             .iter()
-            .filter_map(|sighting| Some((sighting, sighting.fingerprint?)))
-            .map(|(sighting, print)| (sighting, sighting.observation.user_id(), print))
-            .filter(|(sighting, user, print)| {
-                changed.contains(user)
-                    || (sighting.expected != Some(*print)
-                        && (sighting.expected.is_none() || self.renews)
-                        && is_ours(user))
+            // Of a user that was seen twice, the first counts.
+            .filter(|sighting| users.insert(sighting.observation.user_id()))
+            .filter_map(|sighting| {
+                let user_id = sighting.observation.user_id();
+                let fingerprint = sighting.fingerprint?;
+                let version = match changed.get(&user_id) {
+                    Some(version) => *version,
+                    None if sighting.expected == Some(fingerprint) => return None,
+                    None if sighting.expected.is_some() && !self.renews => return None,
+                    None => unchanged(&user_id)?,
+                };
+                Some(VersionFingerprint {
+                    user_id,
+                    version,
+                    fingerprint,
+                })
             })
-            .map(|(_, user, print)| (user, print))
             .collect()
     }
 

@@ -22,9 +22,6 @@ use crate::{
 /// Users that are read from the database at once: a few milliseconds of it, and half a megabyte.
 const PAGE: usize = 5_000;
 
-/// An organisation's pages hold at most a thousand users each. So many pages are no organisation, but a server that does not count.
-const MAX_ORGANIZATION_PAGES: usize = 100_000;
-
 /// Why there are no more targets.
 #[derive(Debug)]
 pub(super) enum Halt {
@@ -74,6 +71,8 @@ impl<S: Source> Targets<'_, '_, S> {
         self.troubled(&mut batches).await?;
         if self.watched.is_everyone() {
             self.live(&mut batches).await?;
+            // The ids begin anew.
+            self.send(batches.rest()).await?;
             self.listed_besides(&mut batches).await?;
             // Addresses of an organisation's users come in no order of ids.
             self.send(batches.rest()).await?;
@@ -122,7 +121,11 @@ impl<S: Source> Targets<'_, '_, S> {
     async fn listed_besides(&self, batches: &mut Batches<'_>) -> Result<(), Halt> {
         for page in self.watched.ids().chunks(PAGE) {
             let known = self.known(page).await?;
-            let is_new = |id: &UserId| known.binary_search_by_key(id, |known| known.id).is_err();
+            let troubled = &self.going_on.troubled;
+            let is_new = |id: &UserId| {
+                known.binary_search_by_key(id, |known| known.id).is_err()
+                    && troubled.binary_search(id).is_err()
+            };
             let new: Vec<UserId> = page.iter().copied().filter(is_new).collect();
             self.take(&new, Vec::new(), false, batches).await?;
         }
@@ -135,9 +138,17 @@ impl<S: Source> Targets<'_, '_, S> {
             return Ok(());
         };
         let mut skip = 0;
-        for _ in 0..MAX_ORGANIZATION_PAGES {
+        let mut first_page = None;
+        let mut before = None;
+        loop {
             let page = self.pass.source.organization_page(organization, skip).await;
             let mut page = page.map_err(Halt::Source)?;
+            if page.first.is_some() && page.first == before {
+                return Err(Halt::Source(calcom::Error::Garbled(
+                    "the organisation's list does not go on",
+                )));
+            }
+            before = page.first;
             skip += page.records;
             page.found.sort_by_key(|target| target.id);
             page.found.dedup_by_key(|target| target.id);
@@ -147,13 +158,14 @@ impl<S: Source> Targets<'_, '_, S> {
             for target in page.found {
                 if known.binary_search_by_key(&target.id, |known| known.id).is_err()
                     && !self.is_settled(target.id)
-                    && !self.watched.ids().contains(&target.id)
+                    && self.watched.ids().binary_search(&target.id).is_err()
                 {
                     self.add(target, None, &mut batches).await?;
                 }
             }
             self.send(batches.rest()).await?;
-            if !page.may_go_on || page.records == 0 {
+            // A server may give fewer than it is asked for.
+            if page.records == 0 || page.records < *first_page.get_or_insert(page.records) {
                 break;
             }
         }

@@ -1,5 +1,9 @@
 //! Whom a pass looks at: what the configuration lists, what its query gives, or everyone.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use sha2::{Digest, Sha256};
+
 use super::apply::with_retries;
 use crate::{
     config::{self, Listed},
@@ -8,7 +12,7 @@ use crate::{
 };
 
 /// Settled at the beginning of a pass, and the same until its end.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Watched {
     /// Those of whom the id is known beforehand: of the configuration and of its query.
     ids: Listed,
@@ -18,6 +22,8 @@ pub struct Watched {
     everyone: bool,
     /// A query that gives addresses.
     query: Option<String>,
+    /// It failed since, and is not asked again.
+    failed: AtomicBool,
 }
 
 impl Watched {
@@ -33,6 +39,7 @@ impl Watched {
             listed: watch.listed.clone(),
             everyone: watch.all,
             query: None,
+            failed: AtomicBool::new(false),
         };
         if let Some(sql) = &watch.sql {
             let found = with_retries(|| store.users_by_query(sql)).await?;
@@ -55,6 +62,7 @@ impl Watched {
             listed: Listed::default(),
             everyone: false,
             query: None,
+            failed: AtomicBool::new(false),
         }
     }
 
@@ -92,10 +100,14 @@ impl Watched {
         let mut addresses = self.listed.addresses(users);
         if let Some(sql) = &self.query
             && addresses.len() < users.len()
+            && !self.failed.load(Ordering::Relaxed)
         {
             match with_retries(|| store.addresses_by_query(sql, users)).await {
                 Ok(more) => addresses.extend(more),
-                Err(error) => tracing::debug!(error = %error, "users_sql gave no addresses"),
+                Err(error) => {
+                    self.failed.store(true, Ordering::Relaxed);
+                    tracing::warn!(error = %error, "users_sql gives no addresses; new users are asked for by their ids");
+                }
             }
         }
         addresses.sort_by_key(|(user, _)| *user);
@@ -103,18 +115,16 @@ impl Watched {
         addresses
     }
 
-    /// A hash of the ids in whatever order: FNV-1a, which stays the same from one version to the next.
+    /// The first bytes of SHA-256 over the ids, and whether there may be others.
     pub(super) fn hash(&self) -> i64 {
-        const BASIS: u64 = 0xcbf2_9ce4_8422_2325;
-        const PRIME: u64 = 0x0000_0100_0000_01b3;
-        let of_one = |user: &UserId| {
-            user.0
-                .to_le_bytes()
-                .iter()
-                .fold(BASIS, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(PRIME))
-        };
-        let everyone = if self.everyone { PRIME } else { 0 };
-        let sum = self.ids.iter().map(of_one).fold(everyone, u64::wrapping_add);
-        sum.cast_signed()
+        let mut hash = Sha256::new();
+        hash.update([u8::from(self.everyone)]);
+        for id in self.ids.iter() {
+            hash.update(id.0.to_le_bytes());
+        }
+        let hash = hash.finalize();
+        let mut first = [0; size_of::<i64>()];
+        first.copy_from_slice(&hash[..size_of::<i64>()]);
+        i64::from_le_bytes(first)
     }
 }

@@ -12,6 +12,7 @@ mod looking;
 mod plan;
 mod processes;
 mod progress;
+mod reading;
 mod requests;
 mod status;
 mod sync;
@@ -33,6 +34,8 @@ struct Setup {
     clients: Vec<ClientInfo>,
     db: TestDb,
     workplace: Workplace,
+    /// How users are asked for.
+    fetch: &'static str,
     /// As the configuration has them; written anew by [`Setup::configure`].
     base_url: String,
     database_url: String,
@@ -56,6 +59,7 @@ impl Setup {
             simulator,
             db,
             workplace: Workplace::new(),
+            fetch: "get",
         };
         for client in &setup.clients {
             setup.workplace.set(&secret_variable(client), &client.secret);
@@ -67,8 +71,8 @@ impl Setup {
     /// Writes the configuration, with these sections in it.
     fn configure(&self, sections: &str) {
         let mut text = format!(
-            "[calcom]\nbase_url = \"{}\"\nfetch = \"get\"\nrequests_per_minute = 0\n[database]\nurl = \"{}\"\n{sections}\n",
-            self.base_url, self.database_url,
+            "[calcom]\nbase_url = \"{}\"\nfetch = \"{}\"\nrequests_per_minute = 0\n[database]\nurl = \"{}\"\n{sections}\n",
+            self.base_url, self.fetch, self.database_url,
         );
         for client in &self.clients {
             write!(

@@ -129,6 +129,7 @@ async fn forgetting_erases_a_person_from_every_table() {
             "managed_user_changes",
             "managed_users",
             "missing_users",
+            "record_fingerprints",
             "rejects",
             "sync_runs"
         ]

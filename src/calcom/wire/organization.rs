@@ -9,13 +9,12 @@ use crate::{
     model::{ClientId, Target, UserId},
 };
 
-/// Decides what the answer to the request for a page of the organisation's users contains. `full` is how many were asked for.
+/// Decides what the answer to the request for a page of the organisation's users contains.
 ///
 /// # Errors
 /// Whatever proves nothing.
 pub(in crate::calcom) fn decode_organization_page(
     answer: &Answer<'_>,
-    full: usize,
     client: &ClientId,
     secret: &SecretString,
 ) -> Result<OrganizationPage, Error> {
@@ -37,6 +36,10 @@ pub(in crate::calcom) fn decode_organization_page(
     Ok(OrganizationPage {
         found: found.collect(),
         records: records.count,
-        may_go_on: records.count >= full,
+        first: records
+            .raws
+            .iter()
+            .find_map(|raw| Record::read(raw)?.id())
+            .map(UserId),
     })
 }

@@ -34,10 +34,14 @@ pub(in crate::sync) enum End {
 
 /// Asks for the pages of the client's list, one after the other, and delivers those users on them that are wanted. At most the 500 that
 /// Cal.com lists.
+///
+/// With `asks_until_empty` a first page that is not full is not taken for all of the list: a server may give fewer users at once than
+/// it is asked for.
 pub(in crate::sync) async fn list<S: Source>(
     source: &S,
     known: &[Target],
     wanted: impl Fn(UserId) -> bool,
+    asks_until_empty: bool,
     cancel: &CancellationToken,
     delivery: &Delivery<'_>,
     course: &mut Course,
@@ -49,8 +53,10 @@ pub(in crate::sync) async fn list<S: Source>(
     let expected: HashMap<UserId, Fingerprint> = known.iter().map(|(print, id)| (*id, *print)).collect();
     let mut listing = Listing::default();
     let mut offset = 0;
-    // So many users were on a page that was not full.
+    // So many users were on the first page, which was not full.
     let mut capped_at = None;
+    // Only a page with fewer users than another one is the last.
+    let mut largest = 0;
     loop {
         let limit = source.reach().users;
         let page = tokio::select! {
@@ -80,8 +86,8 @@ pub(in crate::sync) async fn list<S: Source>(
                 return listing;
             }
         };
-        if let Some(cap) = capped_at.take()
-            && records > 0
+        if records > 0
+            && let Some(cap) = capped_at.take()
         {
             source.learn(Lesson::AtMostUsers(cap));
         }
@@ -99,16 +105,22 @@ pub(in crate::sync) async fn list<S: Source>(
                 return listing;
             }
         }
-        // Of a server with a cap, the first page shows it.
-        let may_be_capped = offset == 0 && may_be_a_cap(records);
-        if records == 0 || (records < limit && !may_be_capped) {
+        let is_first = offset == 0;
+        let is_last = records == 0
+            || if is_first {
+                records < limit && !(asks_until_empty || may_be_a_cap(records))
+            } else {
+                records < largest
+            };
+        if is_last {
             return listing;
         }
+        largest = largest.max(records);
         if offset >= Reach::MAX_OFFSET {
             listing.end = End::Ceiling;
             return listing;
         }
-        capped_at = (records < limit).then_some(records);
+        capped_at = (is_first && records < limit).then_some(records);
         offset = (offset + records).min(Reach::MAX_OFFSET);
     }
 }

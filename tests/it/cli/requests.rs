@@ -17,6 +17,7 @@ async fn requests_are_foretold_without_one_and_without_secrets_or_tables() {
     setup
         .workplace
         .set("CALMIRROR__CALCOM__REQUESTS_PER_MINUTE", "18");
+    setup.fetch = "auto";
     setup.configure("schema = \"elsewhere\"");
     let names: Vec<String> = setup.clients.iter().map(|client| client.name.clone()).collect();
     let text = fs::read_to_string(setup.workplace.path().join("config.toml")).expect("it is written");
@@ -108,6 +109,7 @@ async fn the_documented_costs_are_those_that_are_printed() {
     .expect("rows can be made");
     // A hundred of them are new.
     setup.clients[0].users = (1_000_001..=1_020_100).collect();
+    setup.fetch = "auto";
     setup.configure("");
     setup
         .workplace

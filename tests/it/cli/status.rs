@@ -300,7 +300,7 @@ async fn a_pass_under_way_is_shown_with_its_start() {
         "{text}"
     );
     assert!(
-        words.contains("; so far 3 users observed, 3 requests made, 3 changes written"),
+        words.contains("; so far 3 of 3 users observed, 3 requests made by get, 3 changes written"),
         "{text}"
     );
     let status = setup.run(&["--output", "json", "status"]).await.expect(0).json();
@@ -308,7 +308,7 @@ async fn a_pass_under_way_is_shown_with_its_start() {
         status[0]["clients"][0]["last_heartbeat_at"],
         "2026-03-01T12:00:07Z"
     );
-    assert!(status[0]["clients"][0]["last_planned_users"].is_null());
+    assert_eq!(status[0]["clients"][0]["last_planned_users"], 3);
     execute(
         &setup.pool().await,
         "update sync_runs set observed = 2, planned_users = 5, requests = 4, planned_requests = 6, fetch_plan = 'bulk',

@@ -43,11 +43,14 @@ async fn a_check_says_where_the_number_of_users_is_not_known() {
             names[0], names[1]
         )
     );
-    assert!(lines[2].starts_with(&format!("ok     {}: ", names[0])), "{ended}");
+    assert_eq!(
+        lines[2],
+        format!("ok     {}: the list of users answers", names[0])
+    );
     assert_eq!(
         lines[3],
         format!(
-            "ok     {}: not asked: its users are known once its query is run",
+            "ok     {}: credentials are right, but user 1 is not one of this client's; with users_sql, 1 users are known beforehand",
             names[1]
         )
     );

@@ -15,7 +15,7 @@ use crate::support::{TestDb, oracle::Oracle};
 
 const USERS: usize = 640;
 
-/// One user of each kind is in the first batch and one in the last.
+/// One user of each kind is asked for early and one late.
 const PLACES: [usize; 2] = [10, 620];
 
 /// Everything up to a pass that has much to do.

@@ -1,7 +1,7 @@
 //! Many new users at once, which are written another way than a few.
 
 use calmirror::{
-    compare::{ChangeSet, diff},
+    compare::{ChangeSet, VersionFingerprint, diff},
     model::{Fingerprint, JsonObject, ManagedUser, Observation, UserId},
     store::{Error, Instants, Run, Settings, Store},
 };
@@ -88,7 +88,11 @@ async fn set_of(store: &Store, run: &Run, users: &[ManagedUser]) -> ChangeSet {
     let mut set = diff(&run.client_id, observed, &known);
     set.bookkeeping.fingerprints = ids
         .iter()
-        .map(|id| (*id, Fingerprint::of(&id.0.to_be_bytes())))
+        .map(|id| VersionFingerprint {
+            user_id: *id,
+            version: 1,
+            fingerprint: Fingerprint::of(&id.0.to_be_bytes()),
+        })
         .collect();
     set
 }
@@ -273,10 +277,10 @@ async fn what_is_in_the_way_of_many_is_met_as_by_a_few() {
     assert_eq!(count(&pool, nothing).await, 0);
 
     // A fingerprint is a cache, and whatever it says is no reason.
-    edit("insert into record_fingerprints values (7, 'nobody', decode(md5('7'), 'hex'))").await;
+    edit("insert into record_fingerprints values (7, 'nobody', 1, decode(md5('7'), 'hex'))").await;
     edit("delete from forgotten_users").await;
     let mut with_fingerprint = set.clone();
-    with_fingerprint.bookkeeping.fingerprints[3].0 = UserId(7);
+    with_fingerprint.bookkeeping.fingerprints[3].user_id = UserId(7);
     with_fingerprint.inserts[3].after.id = UserId(7);
     store
         .apply(&run, &with_fingerprint)

@@ -4,6 +4,7 @@ mod discovery;
 mod equality;
 mod fingerprints;
 mod resuming;
+mod traps;
 
 use calmirror::{
     calcom::ApiClient,

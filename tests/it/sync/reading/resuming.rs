@@ -107,7 +107,7 @@ async fn a_pass_whose_process_died_is_gone_on_from_its_last_sign_of_life() {
     world.simulator.release();
     let report = world.pass().await;
     assert_eq!(
-        (report.outcome, report.requests),
+        (report.outcome, report.observed),
         (RunOutcome::NoChange, (USERS - DONE) as u64)
     );
     let resumes: Option<i64> = world
