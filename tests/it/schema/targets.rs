@@ -23,9 +23,13 @@ const USERS: &str = r"
         n * 3 - 600, case when n % 4 = 0 then 'other' else E'it''s \\ one' end, 'é' || n || '@example.com', 'UTC', 'Monday',
         now(), 1, now(), timestamptz '2025-01-01' + n * interval '1 microsecond', case when n % 7 = 0 then now() end
     from generate_series(1, 3000) as n;
-    insert into record_fingerprints (user_id, client_id, fingerprint)
-    select id, case when id % 13 = 0 then 'third' else client_id end, decode(md5(id::text), 'hex')
+    insert into record_fingerprints (user_id, client_id, version, fingerprint)
+    select id, case when id % 13 = 0 then 'third' else client_id end, case when id % 23 = 0 then 2 else 1 end,
+        decode(md5(id::text), 'hex')
     from managed_users where id % 11 <> 0;
+    insert into managed_user_changes (run_id, user_id, client_id, version, kind, observed_at, changed, after)
+    select 1, id, client_id, 1, case when id % 5 = 0 then 'repair' else 'insert' end, now(), '{}', '{}'
+    from managed_users where id % 2 = 0;
     insert into missing_users (client_id, user_id, confirmations, first_missing_at, last_missing_at, last_run_id)
     select case when id % 2 = 0 then 'third' else client_id end, id, 0, now(), now(), 1
     from managed_users where id % 17 = 0;
@@ -42,9 +46,12 @@ async fn plainly(pool: &PgPool) -> Vec<KnownTarget> {
     let rows: Vec<(i64, String, Option<Vec<u8>>, bool)> = sqlx::query_as(
         "select id, email, (
             select fingerprint from record_fingerprints as f where f.user_id = id and f.client_id = m.client_id
+                and f.version = m.version
                 and not exists (select from missing_users as x where x.user_id = id and x.client_id = m.client_id)
                 and not exists (select from rejects as r where r.user_id = id and r.client_id = m.client_id)
-        ), changed_at >= $2
+        ), changed_at >= $2 and not exists (
+            select from managed_user_changes as c where c.user_id = id and c.version = m.version and c.kind = 'repair'
+        )
         from managed_users as m where client_id = $1 and removed_at is null order by id",
     )
     .bind(CLIENT)

@@ -10,7 +10,7 @@ use calmirror::{
     calcom::ApiClient,
     config::{self, FetchPlan},
     model::RunOutcome,
-    simulator::{Answer, EmailFilter, ListRoute, Lists, MaxLimit, RouteKind, Script, Target},
+    simulator::{Answer, EmailFilter, ListRoute, Lists, MaxLimit, RateLimit, RouteKind, Script, Target},
     store::Store,
     sync::{Pass, Report},
 };
@@ -118,6 +118,30 @@ async fn known_users_are_refreshed_250_at_a_time_and_nothing_is_written() {
     // 250 addresses may be more than a request line holds.
     assert!((3..=4).contains(&report.requests), "{} requests", report.requests);
     assert_eq!(world.tuples().await, before);
+}
+
+#[tokio::test]
+async fn a_refresh_takes_hardly_more_requests_than_its_addresses_fill_and_is_never_refused() {
+    const USERS: u64 = 5_000;
+    let world = filled(5_000).await;
+    let addresses = world
+        .simulator
+        .addresses(world.client_id())
+        .expect("the client is there");
+    // Percent-encoded, and with a comma each.
+    let encoded = |email: &str| email.replace('+', "%2B").len() as u64 + 1;
+    let bytes: u64 = addresses.iter().map(|(_, email)| encoded(email)).sum();
+    world.simulator.set_rate_limit(RateLimit::default());
+    let report = world.pass().await;
+    assert_eq!((report.outcome, report.unchanged), (RunOutcome::NoChange, USERS));
+    let fewest = USERS.div_ceil(250).max(bytes.div_ceil(7_500));
+    assert!(
+        report.requests * 100 <= fewest * 105,
+        "{} requests, {fewest} at best",
+        report.requests
+    );
+    let budget = world.simulator.budget(world.client_id());
+    assert_eq!((budget.refused, budget.blocks), (0, 0));
 }
 
 #[tokio::test]
