@@ -48,6 +48,9 @@ use crate::{
 /// user, small enough that a batch is a short transaction and a few hundred kilobytes of memory.
 const BATCH: usize = 500;
 
+/// As many after a full one: a first fill, or a day on which everyone changes.
+const LARGE_BATCH: usize = 2_000;
+
 /// One pass over one client, ready to run.
 pub struct Pass<'a, S> {
     pub store: &'a Store,

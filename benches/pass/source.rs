@@ -91,16 +91,16 @@ impl Source {
     /// Starts `calmirror simulate` without a limit of requests.
     pub(crate) async fn start(stage: &Stage, people: Arc<People>, latency_ms: u64) -> anyhow::Result<Self> {
         let users = people.users.len().to_string();
-        let latency = latency_ms.to_string();
+        let latency = format!("{latency_ms}ms");
         let program = [
             env!("CARGO_BIN_EXE_calmirror"),
             "simulate",
             "--port=0",
             "--clients=1",
-            "--requests-per-minute=0",
+            "--rate-limit=0",
             "--users",
             &users,
-            "--latency-ms",
+            "--latency",
             &latency,
         ];
         let mut process = Watched::start(stage.dir(), "simulate", &program)?;

@@ -19,7 +19,11 @@ pub fn bare_address<'a>(email: &'a str, client: &ClientId) -> Cow<'a, str> {
 /// would be another one, or is sure to be refused.
 pub fn address_bytes(email: &str, client: &ClientId) -> Option<usize> {
     // Cal.com splits at commas after it has decoded them.
-    if email.is_empty() || email.contains(',') || email.chars().any(char::is_control) {
+    let is_control = |text: &str| {
+        // One pass over the bytes is enough, unless one may begin a control character beyond ASCII.
+        text.bytes().any(|byte| byte.is_ascii_control() || byte == 0xc2) && text.chars().any(char::is_control)
+    };
+    if email.is_empty() || email.bytes().any(|byte| byte == b',') || is_control(email) {
         return None;
     }
     let (local, domain) = parts(email, client);

@@ -8,7 +8,7 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
-    BATCH, Pass,
+    BATCH, LARGE_BATCH, Pass,
     beforehand::Beforehand,
     frontier::Frontier,
     plan::Looking,
@@ -134,7 +134,8 @@ pub(super) async fn take_batches<S: Source>(
     let mut tally = Tally::default();
     let mut announced = before.announced.clone();
     let mut batch = Vec::with_capacity(BATCH);
-    while fill(&mut batch, &mut sightings).await {
+    let mut most = BATCH;
+    while let Some(is_full) = fill(&mut batch, most, &mut sightings).await {
         let taken = take_batch(pass, hand, &mut tally, &mut announced, before.renews, &batch).await;
         if let Err(error) = taken {
             return (tally, Err(error));
@@ -142,21 +143,21 @@ pub(super) async fn take_batches<S: Source>(
         for unit in batch.iter().filter_map(|sighting| sighting.unit) {
             frontier.done(unit, 1);
         }
+        // Where there is much to write, larger batches cost less for each user.
+        most = if is_full { LARGE_BATCH } else { BATCH };
         sightings.release(&batch);
         batch.clear();
     }
     (tally, Ok(()))
 }
 
-/// Waits for a full batch, the end of the channel, or the batch's time. False when there is nothing any more.
-async fn fill(batch: &mut Vec<Sighting>, sightings: &mut Receiver<'_>) -> bool {
-    let Some(first) = sightings.recv().await else {
-        return false;
-    };
+/// Waits for a full batch, the end of the channel, or the batch's time. Whether the batch is full; none when there is nothing any more.
+async fn fill(batch: &mut Vec<Sighting>, most: usize, sightings: &mut Receiver<'_>) -> Option<bool> {
+    let first = sightings.recv().await?;
     let mut weight = first.observation.weight();
     batch.push(first);
     let more = async {
-        while batch.len() < BATCH && weight < MAX_BATCH_BYTES {
+        while batch.len() < most && weight < MAX_BATCH_BYTES {
             let Some(next) = sightings.recv().await else {
                 break;
             };
@@ -166,7 +167,7 @@ async fn fill(batch: &mut Vec<Sighting>, sightings: &mut Receiver<'_>) -> bool {
     };
     // Whether the batch is full or its time is over makes no difference.
     tokio::time::timeout(MAX_BATCH_AGE, more).await.ok();
-    true
+    Some(batch.len() >= most || weight >= MAX_BATCH_BYTES)
 }
 
 async fn take_batch<S: Source>(

@@ -155,14 +155,13 @@ impl<S: Source> Targets<'_, '_, S> {
             let ids: Vec<UserId> = page.found.iter().map(|target| target.id).collect();
             let known = self.known(&ids).await?;
             let mut batches = Batches::new(&self.pass.client.id, None);
-            for target in page.found {
-                if known.binary_search_by_key(&target.id, |known| known.id).is_err()
+            let is_new = |target: &Target| {
+                known.binary_search_by_key(&target.id, |known| known.id).is_err()
                     && !self.is_settled(target.id)
                     && self.watched.ids().binary_search(&target.id).is_err()
-                {
-                    self.add(target, None, &mut batches).await?;
-                }
-            }
+            };
+            page.found.retain(is_new);
+            self.add(page.found, None, &mut batches).await?;
             self.send(batches.rest()).await?;
             // A server may give fewer than it is asked for.
             if page.records == 0 || page.records < *first_page.get_or_insert(page.records) {
@@ -235,18 +234,23 @@ impl<S: Source> Targets<'_, '_, S> {
                 asked.push(target);
             }
             let unit = counts.then(|| self.frontier.open(*last, asked.len()));
-            for target in asked {
-                self.add(target, unit, batches).await?;
-            }
+            self.add(asked, unit, batches).await?;
         }
         Ok(())
     }
 
-    async fn add(&self, target: Target, unit: Option<UnitId>, batches: &mut Batches<'_>) -> Result<(), Halt> {
+    async fn add(
+        &self,
+        targets: Vec<Target>,
+        unit: Option<UnitId>,
+        batches: &mut Batches<'_>,
+    ) -> Result<(), Halt> {
         let mut reach = self.pass.source.reach();
         reach.by_addresses &= self.plan == FetchPlan::Bulk;
         let mut asks = Vec::new();
-        batches.add(target, unit, &reach, &mut asks);
+        for target in targets {
+            batches.add(target, unit, &reach, &mut asks);
+        }
         self.send(asks).await
     }
 
