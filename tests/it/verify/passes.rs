@@ -10,9 +10,16 @@ use super::Mirrored;
 #[tokio::test]
 async fn a_pass_sets_back_what_it_is_about_to_write() {
     for (edit, kinds) in [
+        // The user came in the same bytes as before, so nothing is about to be written: `verify` finds such an edit.
         (
             "update managed_users set name = 'Edited' where id = {}",
-            &["insert", "repair"][..],
+            &["insert"][..],
+        ),
+        // Once it is read, it is compared.
+        (
+            "with unknown as (delete from record_fingerprints)
+             update managed_users set name = 'Edited' where id = {}",
+            &["insert", "repair"],
         ),
         (
             "update managed_users set removed_at = now() where id = {}",
