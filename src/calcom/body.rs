@@ -1,6 +1,10 @@
 //! The body of an answer, within bounds: of bytes, of time, and of how many large ones there are at once.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    mem,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use reqwest::{Response, StatusCode};
 use tokio::{
@@ -30,14 +34,28 @@ pub(super) struct Bodies {
     max_bytes: usize,
     timeout: Duration,
     large: Arc<Semaphore>,
+    /// Memory of large bodies of unknown length that are over, as many as there may be at once. What one thread gives back to
+    /// the system's allocator may be of no use to another for long.
+    spare: Arc<Mutex<Vec<Vec<u8>>>>,
 }
 
 /// A body that came whole, or as far as it was needed.
 #[derive(Debug)]
 pub(super) struct Body<'a> {
     pub(super) bytes: Vec<u8>,
+    bodies: &'a Bodies,
     /// Held as long as the bytes are.
-    _leave: Option<SemaphorePermit<'a>>,
+    leave: Option<SemaphorePermit<'a>>,
+}
+
+impl Drop for Body<'_> {
+    fn drop(&mut self) {
+        if self.leave.is_some() && self.bytes.capacity() == self.bodies.max_bytes {
+            let mut bytes = mem::take(&mut self.bytes);
+            bytes.clear();
+            self.bodies.spare().push(bytes);
+        }
+    }
 }
 
 impl Bodies {
@@ -47,7 +65,12 @@ impl Bodies {
             max_bytes,
             timeout,
             large: Arc::new(Semaphore::new(LARGE_AT_ONCE * shares(max_bytes) as usize)),
+            spare: Arc::default(),
         }
+    }
+
+    fn spare(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reads the body of a request that was sent at `begun`.
@@ -70,8 +93,12 @@ impl Bodies {
             return Err(Error::TooLarge { limit });
         }
         let whole = length.unwrap_or(limit).min(limit);
-        let mut bytes = Vec::new();
-        let mut leave = None;
+        let mut body = Body {
+            bytes: Vec::new(),
+            bodies: self,
+            leave: None,
+        };
+        let Body { bytes, leave, .. } = &mut body;
         loop {
             let chunk = match response.chunk().await {
                 Ok(Some(chunk)) if bytes.len() + chunk.len() <= limit => chunk,
@@ -84,8 +111,14 @@ impl Bodies {
                 // Nobody polls the response meanwhile, and so nobody else keeps its time.
                 let acquiring = self.large.acquire_many(shares(whole));
                 match timeout_at(begun + self.timeout, acquiring).await {
-                    Ok(Ok(permit)) => leave = Some(permit),
+                    Ok(Ok(permit)) => *leave = Some(permit),
                     Ok(Err(_)) | Err(_) => return Err(Error::Unreachable(Obstacle::TimeOut, None)),
+                }
+                if whole == self.max_bytes
+                    && let Some(mut spare) = self.spare().pop()
+                {
+                    spare.extend_from_slice(bytes);
+                    *bytes = spare;
                 }
             }
             if total > bytes.capacity() {
@@ -102,7 +135,7 @@ impl Bodies {
             }
             bytes.extend_from_slice(&chunk);
         }
-        Ok(Body { bytes, _leave: leave })
+        Ok(body)
     }
 }
 

@@ -189,3 +189,23 @@ async fn an_ordinary_body_is_put_in_one_place_from_the_start() {
     let single = bodies.read(&mut response(1024, false), Instant::now()).await;
     assert_eq!(single.expect("it is within the cap").bytes.capacity(), 1024);
 }
+
+#[tokio::test]
+async fn the_memory_of_a_large_body_serves_the_next_one() {
+    let bodies = bodies();
+    let mut before = None;
+    for _ in 0..3 {
+        // Too large, in the end, or whole: its memory comes back either way.
+        for length in [SMALL_BYTES * 2, bodies.max_bytes + 1024] {
+            let read = bodies.read(&mut response(length, false), Instant::now()).await;
+            assert_eq!(read.is_ok(), length <= bodies.max_bytes);
+        }
+        let spare = bodies.spare();
+        let places: Vec<_> = spare
+            .iter()
+            .map(|spare| (spare.as_ptr(), spare.capacity()))
+            .collect();
+        assert_eq!(places.len(), 1);
+        assert_eq!(*before.get_or_insert_with(|| places.clone()), places);
+    }
+}
