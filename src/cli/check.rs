@@ -75,17 +75,7 @@ fn users(clients: &[Client]) -> String {
 async fn database(database: &Database) -> Finding {
     match readiness(&database.store).await {
         Ok(message) => Finding::fine("database", message),
-        Err(error) => Finding {
-            subject: "database".to_owned(),
-            ok: false,
-            message: error.to_string(),
-            remedy: error.remedy().map(str::to_owned),
-            exit: if error.is_transient() {
-                Exit::Unavailable
-            } else {
-                Exit::Failed
-            },
-        },
+        Err(error) => Finding::of_store("database", &error),
     }
 }
 
@@ -116,30 +106,12 @@ async fn client(mirror: &Mirror, index: usize) -> Finding {
             recorded,
             configured: base_url.to_owned(),
         };
-        return Finding {
-            subject: name.clone(),
-            ok: false,
-            message: error.to_string(),
-            remedy: error.remedy().map(str::to_owned),
-            exit: Exit::Failed,
-        };
+        return Finding::of_store(name, &error);
     }
     // Whom to ask for may be known by a query only; and a query that fails would fail each pass.
     let watch = match Watched::of(&watched.client, &mirror.database.store).await {
         Ok(watch) => watch,
-        Err(error) => {
-            return Finding {
-                subject: name.clone(),
-                ok: false,
-                message: error.to_string(),
-                remedy: error.remedy().map(str::to_owned),
-                exit: if error.is_transient() {
-                    Exit::Unavailable
-                } else {
-                    Exit::Failed
-                },
-            };
-        }
+        Err(error) => return Finding::of_store(name, &error),
     };
     let by_query = match &watched.client.watch.sql {
         Some(_) => format!(
@@ -192,6 +164,20 @@ async fn list(source: &impl Source) -> Result<String, calcom::Error> {
 }
 
 impl Finding {
+    fn of_store(subject: &str, error: &store::Error) -> Self {
+        Self {
+            subject: subject.to_owned(),
+            ok: false,
+            message: error.to_string(),
+            remedy: error.remedy().map(str::to_owned),
+            exit: if error.is_transient() {
+                Exit::Unavailable
+            } else {
+                Exit::Failed
+            },
+        }
+    }
+
     fn fine(subject: &str, message: String) -> Self {
         Self {
             subject: subject.to_owned(),

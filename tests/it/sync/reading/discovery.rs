@@ -71,7 +71,8 @@ async fn more_users_than_can_be_listed_are_said_to_be_partial() {
     assert_eq!(fresh, 0);
 }
 
-async fn organization(users: usize, plain_members: usize) -> World {
+/// A client of an organisation, everyone of whom is watched.
+pub(super) async fn organization(users: usize, plain_members: usize) -> World {
     let simulator = Simulator::start(SimulatorConfig {
         users_per_client: users,
         clients: 2,

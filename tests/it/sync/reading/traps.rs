@@ -5,16 +5,14 @@ use std::collections::HashSet;
 use calmirror::{
     config::{FetchPlan, Listed},
     model::{RunOutcome, UserId},
-    simulator::{
-        Answer, ListRoute, Lists, MaxLimit, RateLimit, RouteKind, Script, Simulator, SimulatorConfig, Target,
-    },
+    simulator::{Answer, ListRoute, Lists, MaxLimit, RouteKind, Script, Target},
 };
 use chrono::DateTime;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::filled;
-use crate::support::{TestDb, world::World};
+use super::{discovery::organization, filled};
+use crate::support::world::World;
 
 /// No row of `managed_users` can be written until it is dropped.
 const REFUSE_WRITES: &str = "
@@ -36,25 +34,6 @@ fn record(world: &World, id: i64) -> Value {
 
 fn page(records: &[Value]) -> Answer {
     Answer::json(200, json!({ "status": "success", "data": records }).to_string())
-}
-
-/// A client of an organisation, everyone of whom is watched.
-async fn organization(users: usize) -> World {
-    let simulator = Simulator::start(SimulatorConfig {
-        users_per_client: users,
-        clients: 2,
-        organization_id: 77,
-        rate_limit: RateLimit::OFF,
-        ..SimulatorConfig::default()
-    })
-    .await
-    .expect("the simulator starts");
-    let mut world = World::with(simulator, TestDb::new().await).await;
-    world.client.watch.listed = Listed::default();
-    world.client.watch.all = true;
-    world.client.watch.organization_id = Some(77);
-    world.client.fetch = FetchPlan::Auto;
-    world
 }
 
 #[tokio::test]
@@ -101,7 +80,7 @@ async fn a_list_of_a_server_that_gives_few_users_at_once_is_read_to_its_end() {
 
 #[tokio::test]
 async fn a_list_of_an_organisation_that_gives_few_users_at_once_is_read_to_its_end() {
-    let world = organization(600).await;
+    let world = organization(600, 0).await;
     world.simulator.set_lists(Lists {
         users: ListRoute::Forbidden,
         ..Lists::default()
@@ -122,7 +101,7 @@ async fn a_list_of_an_organisation_that_gives_few_users_at_once_is_read_to_its_e
 
 #[tokio::test]
 async fn a_user_on_two_pages_is_written_once() {
-    let world = organization(600).await;
+    let world = organization(600, 0).await;
     world.pass().await;
     let new = world
         .simulator
@@ -148,7 +127,7 @@ async fn a_user_on_two_pages_is_written_once() {
 
 #[tokio::test]
 async fn an_organisation_that_gives_the_same_page_again_and_again_is_left() {
-    let world = organization(600).await;
+    let world = organization(600, 0).await;
     world.pass().await;
     let members: Vec<Value> = (1..=1000)
         .map(|id| json!({ "id": id, "email": "x@example.com" }))
@@ -166,7 +145,7 @@ async fn an_organisation_that_gives_the_same_page_again_and_again_is_left() {
 
 #[tokio::test]
 async fn a_resumed_pass_with_none_left_but_a_missing_user_has_its_control() {
-    let mut world = organization(600).await;
+    let mut world = organization(600, 0).await;
     world.resume_since = Some(DateTime::UNIX_EPOCH);
     world.pass().await;
     let gone = world.simulator.clients()[0].users[5];
@@ -339,7 +318,7 @@ async fn a_writer_that_fails_ends_the_fetching_of_unchanged_users() {
 
 #[tokio::test]
 async fn new_users_of_a_query_are_asked_for_by_their_addresses_beside_everyone() {
-    let mut world = organization(600).await;
+    let mut world = organization(600, 0).await;
     world.pass().await;
     let template = record(&world, world.simulator.clients()[0].users[0]);
     execute(
