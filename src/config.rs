@@ -19,12 +19,13 @@ mod removal;
 mod schedule;
 mod secret;
 mod section;
+mod server;
 #[cfg(test)]
 mod tests;
 mod tree;
 mod users;
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use chrono_tz::Tz;
 use secrecy::SecretString;
@@ -49,6 +50,7 @@ pub struct Config {
     pub schedule: Schedule,
     pub removal: Removal,
     pub log: Log,
+    pub server: Server,
     pub clients: Vec<Client>,
 }
 
@@ -156,6 +158,21 @@ pub struct Log {
     pub values: LogValues,
     /// A directive of tracing-subscriber's `EnvFilter`, known to parse.
     pub level: String,
+}
+
+/// `[server]`: where the daemon says over HTTP how things are, and to whom.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// None: there is no server. An address that other machines reach has a token.
+    pub listen: Option<SocketAddr>,
+    /// What a request has to bring. Empty where secrets were left alone: see [`Secrets::LeftAlone`].
+    pub token: Option<SecretString>,
+    /// Where the token was read from.
+    pub token_source: Option<SecretSource>,
+    /// Whether pages show the values of personal fields.
+    pub show_values: bool,
+    /// Names that a request may have in `Host`, beside those of the address itself.
+    pub hosts: Vec<String>,
 }
 
 /// How log lines are laid out.

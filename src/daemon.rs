@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     clock::SharedClock,
-    schedule::{Cron, ScheduleError, Scheduler, Tick, TickReceiver, ticks},
+    schedule::{Cron, OnBeat, ScheduleError, Scheduler, Tick, TickReceiver, ticks},
 };
 
 /// What is done on a tick. Clients go by their place in the list that the daemon was given.
@@ -38,7 +38,7 @@ pub struct Client {
 
 /// Runs passes on schedule until `cancel` is cancelled.
 ///
-/// `clients` are names and schedules. With `at_start` each client's first tick is due at once.
+/// `clients` are names and schedules. `on_beat` is called whenever the scheduler's loop has come round. With `at_start` each client's first tick is due at once.
 ///
 /// # Errors
 /// When the scheduler cannot be started, or ended by a panic. Nothing that a pass does is an error here.
@@ -47,6 +47,7 @@ pub async fn serve(
     clients: Vec<(String, Cron)>,
     at_start: bool,
     clock: SharedClock,
+    on_beat: OnBeat,
     cancel: CancellationToken,
     grace: Duration,
 ) -> Result<(), ScheduleError> {
@@ -61,7 +62,7 @@ pub async fn serve(
         schedules.push((cron, sender));
         loops.push(Client { name, ticks });
     }
-    let scheduler = Scheduler::start(schedules, clock).await?;
+    let scheduler = Scheduler::start(schedules, clock, on_beat).await?;
     run(pass, loops, cancel, grace).await;
     scheduler.shutdown().await
 }

@@ -13,7 +13,8 @@
 //! - [`compare`], [`guard`]: what differs, and whether removals may be applied. [`verify`]: whether ledger and mirror agree.
 //!   Pure.
 //! - [`calcom`]: one request and what its answer proves. [`store`]: all SQL. [`sync`]: one pass over both.
-//! - [`schedule`], [`daemon`]: ticks, and the passes that they become.
+//! - [`schedule`], [`daemon`]: ticks, and the passes that they become. [`live`], [`server`]: what the daemon does now, and
+//!   says over HTTP.
 //! - [`embedded`], [`simulator`]: a local Postgres, and a stand-in for Cal.com.
 //! - [`telemetry`], [`shutdown`], [`cli`]: log lines, signals, commands. [`crash_point`]: where tests kill the program.
 //!
@@ -28,9 +29,11 @@ pub mod crash_point;
 pub mod daemon;
 pub mod embedded;
 pub mod guard;
+pub mod live;
 pub mod model;
 pub mod retry;
 pub mod schedule;
+pub mod server;
 pub mod shutdown;
 pub mod simulator;
 pub mod store;

@@ -34,6 +34,9 @@ const BEAT: &str = "* * * * * *";
 /// Ten beats missed. The library waits for a wall time, so a clock set back by an hour would stop it for an hour.
 const SILENCE: Duration = Duration::from_secs(10);
 
+/// Called each time that the scheduler's loop has come round, about once a second. Neither blocks nor panics.
+pub type OnBeat = Arc<dyn Fn() + Send + Sync>;
+
 /// Sends each client its ticks until it is shut down.
 ///
 /// A tick comes up to a second after it is due, never before.
@@ -60,13 +63,22 @@ impl Scheduler {
     pub async fn start(
         schedules: Vec<(Cron, TickSender)>,
         clock: SharedClock,
+        on_beat: OnBeat,
     ) -> Result<Self, ScheduleError> {
         let beat = Arc::new(Notify::new());
         let heart = start_heart(&beat).await.map_err(ScheduleError::Start)?;
         let board = Board::new(schedules, clock.now());
         let stop = CancellationToken::new();
         let mut watch = JoinSet::new();
-        watch.spawn(watch_beats(heart, beat, board, clock, stop.clone(), SILENCE));
+        watch.spawn(watch_beats(
+            heart,
+            beat,
+            board,
+            clock,
+            on_beat,
+            stop.clone(),
+            SILENCE,
+        ));
         Ok(Self { stop, watch })
     }
 
@@ -91,6 +103,7 @@ async fn watch_beats(
     beat: Arc<Notify>,
     mut board: Board,
     clock: SharedClock,
+    on_beat: OnBeat,
     stop: CancellationToken,
     silence: Duration,
 ) {
@@ -104,6 +117,7 @@ async fn watch_beats(
             }
         }
         board.look(clock.now());
+        on_beat();
     }
     stop_heart(&mut heart).await;
 }
@@ -134,7 +148,7 @@ mod tests {
     async fn the_library_gives_a_tick_each_second_until_shut_down() {
         let cron = Cron::parse("* * * * * *", Tz::Europe__Berlin).expect("a cron");
         let (sender, mut receiver) = ticks();
-        let scheduler = Scheduler::start(vec![(cron, sender)], Arc::new(SystemClock))
+        let scheduler = Scheduler::start(vec![(cron, sender)], Arc::new(SystemClock), Arc::new(|| {}))
             .await
             .expect("starts");
         let first = receiver.waiting.recv().await.expect("a first tick");
@@ -162,6 +176,7 @@ mod tests {
             beat,
             board,
             Arc::new(SystemClock),
+            Arc::new(|| {}),
             stop.clone(),
             silence,
         ));

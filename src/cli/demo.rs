@@ -2,7 +2,11 @@
 
 mod world;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use anstyle::Style;
 use anyhow::Context as _;
@@ -19,6 +23,7 @@ use super::{
 };
 use crate::{
     config::{Config, Environment, Secrets, environment},
+    server::Server,
     shutdown::Shutdown,
     store::Trigger,
     sync::{Lines, Report},
@@ -71,17 +76,23 @@ pub(super) async fn run(args: &DemoArgs, out: &mut Out, environment: &Environmen
         out,
         format_args!("configuration {}", world.config_path().display()),
     )?;
+    let server = if args.once {
+        None
+    } else {
+        Some(server(&mirror.config).await?)
+    };
+    let page = server.as_ref().map(Server::address);
     let exit = tokio::select! {
         exit = three_passes(&world, &mirror, &shutdown, out) => exit?,
         () = shutdown.overdue() => Exit::Failed,
     };
     let stopped = shutdown.token().is_cancelled();
     if !stopped {
-        closing(args, &world, &mirror, out)?;
+        closing(page, &world, &mirror, out)?;
     }
-    if !args.once && exit == Exit::Success && !stopped {
+    if server.is_some() && exit == Exit::Success && !stopped {
         let (served, ()) = tokio::join!(
-            serve(&mirror, &shutdown),
+            serve(&mirror, server, &shutdown),
             world.live_until(shutdown.token().cancelled_owned())
         );
         served?;
@@ -91,6 +102,16 @@ pub(super) async fn run(args: &DemoArgs, out: &mut Out, environment: &Environmen
     }
     world.close().await;
     Ok(if stopped { Exit::Success } else { exit })
+}
+
+/// Where a browser can look on: at the usual address, or any port where that is taken.
+async fn server(config: &Config) -> anyhow::Result<Server> {
+    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let usual = config.server.listen.unwrap_or(any);
+    match Server::bind(usual).await {
+        Ok(server) => Ok(server),
+        Err(_) => Ok(Server::bind(any).await?),
+    }
 }
 
 async fn three_passes(
@@ -170,7 +191,7 @@ async fn passes(mirror: &Mirror, shutdown: &Shutdown, lines: Lines) -> Vec<Repor
     reports
 }
 
-fn closing(args: &DemoArgs, world: &World, mirror: &Mirror, out: &mut Out) -> anyhow::Result<()> {
+fn closing(page: Option<SocketAddr>, world: &World, mirror: &Mirror, out: &mut Out) -> anyhow::Result<()> {
     if out.format == Output::Json {
         return Ok(());
     }
@@ -184,7 +205,7 @@ fn closing(args: &DemoArgs, world: &World, mirror: &Mirror, out: &mut Out) -> an
         "  {program} --config {} history {user}",
         config.display()
     ))?;
-    if args.once {
+    if page.is_none() {
         out.line("  The database is kept; these commands start it again.")?;
     } else if let Some(psql) = mirror.database.psql_command() {
         out.line(format_args!(
@@ -193,6 +214,9 @@ fn closing(args: &DemoArgs, world: &World, mirror: &Mirror, out: &mut Out) -> an
         out.line(format_args!(
             "  {psql} -c 'select user_id, version, kind, changed from managed_user_changes order by change_id desc limit 5'"
         ))?;
+        if let Some(page) = page {
+            out.line(format_args!("  http://{page}/"))?;
+        }
         heading(
             out,
             "On schedule from here, with a change at Cal.com now and then; Ctrl-C ends it",

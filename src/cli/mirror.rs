@@ -16,6 +16,7 @@ use crate::{
     config::{self, Config, DatabaseUrl, LogValues},
     embedded::{self, Embedded},
     schedule::Cron,
+    server::{ClientView, View},
     store::{self, Settings, Store, Trigger},
     sync::{Lines, Pass, Plan, Planned, Progress, Report, with_retries},
 };
@@ -207,6 +208,20 @@ impl Mirror {
             process: fastrand::i64(..),
             under_way: AtomicUsize::new(0),
         })
+    }
+
+    /// What the HTTP server shows of it.
+    pub fn view(&self) -> View {
+        let clients = self.clients.iter().map(|watched| ClientView {
+            client: watched.client.clone(),
+            source: watched.source.clone(),
+            cron: watched.cron.clone(),
+        });
+        View {
+            config: self.config.clone(),
+            store: self.database.store.clone(),
+            clients: clients.collect(),
+        }
     }
 
     /// Makes one pass over a client. A database that lacks tables gets them first.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -12,17 +13,24 @@ use crate::{
     clock::SystemClock,
     config::Config,
     daemon,
+    live::Live,
     model::{RunOutcome, rfc3339},
     schedule::Tick,
+    server::{Context, Server},
     shutdown::Shutdown,
     store::Trigger,
-    sync::bounded,
+    sync::{Progress, bounded},
 };
 
 pub(super) async fn run(config: Config) -> anyhow::Result<Exit> {
     let shutdown = Shutdown::install()?;
+    // Before anything is started: whoever cannot have the port had better not begin.
+    let server = match config.server.listen {
+        Some(address) => Some(Server::bind(address).await?),
+        None => None,
+    };
     let mirror = Arc::new(Mirror::open(config).await?);
-    serve(&mirror, &shutdown).await?;
+    serve(&mirror, server, &shutdown).await?;
     tracing::info!("stopped");
     if let Some(mirror) = Arc::into_inner(mirror) {
         mirror.close().await;
@@ -30,8 +38,12 @@ pub(super) async fn run(config: Config) -> anyhow::Result<Exit> {
     Ok(Exit::Success)
 }
 
-/// Makes passes on schedule until the shutdown begins.
-pub(super) async fn serve(mirror: &Arc<Mirror>, shutdown: &Shutdown) -> anyhow::Result<()> {
+/// Makes passes on schedule until the shutdown begins, and says meanwhile over HTTP how things are.
+pub(super) async fn serve(
+    mirror: &Arc<Mirror>,
+    server: Option<Server>,
+    shutdown: &Shutdown,
+) -> anyhow::Result<()> {
     let users: usize = mirror
         .clients
         .iter()
@@ -41,6 +53,7 @@ pub(super) async fn serve(mirror: &Arc<Mirror>, shutdown: &Shutdown) -> anyhow::
         clients = mirror.clients.len(),
         users,
         psql = mirror.database.psql_command(),
+        listen = server.as_ref().map(|server| server.address().to_string()),
         version = env!("CARGO_PKG_VERSION"),
         "calmirror runs"
     );
@@ -49,37 +62,75 @@ pub(super) async fn serve(mirror: &Arc<Mirror>, shutdown: &Shutdown) -> anyhow::
         .iter()
         .map(|watched| (watched.client.name.clone(), watched.cron.clone()))
         .collect();
-    daemon::serve(
-        Arc::new(Passes(Arc::clone(mirror))),
-        clients,
-        mirror.config.schedule.at_start,
-        Arc::new(SystemClock),
-        shutdown.token(),
-        shutdown.grace(),
-    )
-    .await?;
-    Ok(())
+    let live = Live::default();
+    let (views, view) = watch::channel(Arc::new(mirror.view()));
+    // It answers as long as passes are under way, which is longer than they are begun.
+    let closing = CancellationToken::new();
+    let context = Context {
+        view,
+        live: live.clone(),
+        closing: closing.clone(),
+    };
+    let passes = Passes {
+        mirror: Arc::clone(mirror),
+        live: live.clone(),
+    };
+    let daemon = async {
+        let served = daemon::serve(
+            Arc::new(passes),
+            clients,
+            mirror.config.schedule.at_start,
+            Arc::new(SystemClock),
+            Arc::new(move || live.beat()),
+            shutdown.token(),
+            shutdown.grace(),
+        )
+        .await;
+        closing.cancel();
+        served
+    };
+    let answers = async {
+        if let Some(server) = server
+            && let Err(error) = server.serve(context).await
+        {
+            tracing::error!(%error, "the HTTP server ended");
+        }
+    };
+    let (served, ()) = tokio::join!(daemon, answers);
+    drop(views);
+    Ok(served?)
 }
 
 /// What the daemon does on ticks.
-struct Passes(Arc<Mirror>);
+struct Passes {
+    mirror: Arc<Mirror>,
+    live: Live,
+}
 
 impl daemon::Pass for Passes {
     async fn run(&self, client: usize, tick: Tick, cancel: CancellationToken) {
-        let request = Request::of(Trigger::Schedule(tick.due));
-        // The report is logged where it is made, and stands in the database.
-        self.0.pass(client, request, &cancel).await;
+        let progress = Progress::default();
+        let name = &self.mirror.clients[client].client.name;
+        let under_way = self.live.begins(name, progress.clone());
+        let request = Request {
+            progress: Some(&progress),
+            ..Request::of(Trigger::Schedule(tick.due))
+        };
+        // It is logged where it is made, and stands in the database.
+        let report = self.mirror.pass(client, request, &cancel).await;
+        drop(under_way);
+        self.live.ended(report);
     }
 
     async fn skipped(&self, client: usize, tick: Tick) {
         let why = "an earlier tick was still waiting for its pass";
-        let client = &self.0.clients[client].client;
+        let client = &self.mirror.clients[client].client;
         tracing::warn!(
             client.name = client.name,
             tick.due = rfc3339(tick.due),
             "tick skipped: {why}"
         );
-        let store = &self.0.database.store;
+        let store = &self.mirror.database.store;
         let recorded = bounded(store.record_run(
             &client.id,
             &client.name,
@@ -94,22 +145,23 @@ impl daemon::Pass for Passes {
     }
 
     async fn panicked(&self, client: usize, tick: Tick, message: String) {
-        let client = &self.0.clients[client].client;
+        let client = &self.mirror.clients[client].client;
         let why = format!("a fault in calmirror ended the pass: {message}");
-        let store = &self.0.database.store;
-        let recorded = match bounded(store.close_open_runs(self.0.process(), Some(&client.id), &why)).await {
-            // It panicked before it began.
-            Ok(0) => bounded(store.record_run(
-                &client.id,
-                &client.name,
-                Trigger::Schedule(tick.due),
-                RunOutcome::Failed,
-                &why,
-            ))
-            .await
-            .map(drop),
-            other => other.map(drop),
-        };
+        let store = &self.mirror.database.store;
+        let recorded =
+            match bounded(store.close_open_runs(self.mirror.process(), Some(&client.id), &why)).await {
+                // It panicked before it began.
+                Ok(0) => bounded(store.record_run(
+                    &client.id,
+                    &client.name,
+                    Trigger::Schedule(tick.due),
+                    RunOutcome::Failed,
+                    &why,
+                ))
+                .await
+                .map(drop),
+                other => other.map(drop),
+            };
         if let Err(error) = recorded {
             tracing::warn!(client.name = client.name, error = %error, "the failed pass could not be recorded");
         }

@@ -138,7 +138,7 @@ fn block(
         reading,
     )
     .and_then(|said| checked_id(said, &section, reading));
-    let secret = secret::read(&section, reading);
+    let secret = secret::read(&section, "secret", reading);
     let watch = users::read(&section, reading);
     let fetch = calcom::fetch(&section, calcom.fetch, reading);
     let requests_per_minute = calcom::requests_per_minute(&section, calcom.requests_per_minute, reading);

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use super::{Client, Config, DatabaseUrl, SecretSource, Watch};
+use super::{Client, Config, DatabaseUrl, SecretSource, Server, Watch};
 
 /// More ids than that say less than their number.
 const MAX_USERS_SHOWN: usize = 20;
@@ -71,6 +71,7 @@ impl Config {
             schedule,
             removal,
             log,
+            server,
             clients: _,
         } = self;
         let mut database_lines = vec![
@@ -120,8 +121,25 @@ impl Config {
                     ("level", json!(log.level)),
                 ],
             ),
+            ("server", server_lines(server)),
         ]
     }
+}
+
+fn server_lines(server: &Server) -> Vec<Line> {
+    let Server {
+        listen,
+        token: _,
+        token_source,
+        show_values,
+        hosts,
+    } = server;
+    let listen = listen.map_or_else(|| "off".to_owned(), |address| address.to_string());
+    let mut lines = vec![("listen", json!(listen))];
+    lines.extend(token_source.as_ref().map(|said| ("token", source(said))));
+    lines.push(("show_values", json!(show_values)));
+    lines.push(("hosts", json!(hosts)));
+    lines
 }
 
 fn client_lines(client: &Client) -> Vec<Line> {

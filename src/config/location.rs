@@ -16,6 +16,7 @@ use super::{
     removal, schedule,
     secret::Secrets,
     section::Section,
+    server,
     tree::{Origin, Table},
 };
 
@@ -126,6 +127,7 @@ fn read(root: &Table, reading: &mut Reading<'_>) -> Config {
     let schedule = schedule::read(root, reading);
     let removal = removal::read(root, reading);
     let log = log::read(root, reading);
+    let server = server::read(root, reading);
     let clients = clients::read(root, &calcom, &schedule, reading);
     Config {
         calcom,
@@ -133,6 +135,7 @@ fn read(root: &Table, reading: &mut Reading<'_>) -> Config {
         schedule,
         removal,
         log,
+        server,
         clients,
     }
 }

@@ -1,29 +1,22 @@
 //! The sections and keys that this version knows, and what an unknown one may have meant.
 
 use super::{
-    calcom, clients, database, log, reading::Reading, removal, schedule, section::Section, tree::Origin,
+    calcom, clients, database, log, reading::Reading, removal, schedule, section::Section, server,
+    tree::Origin,
 };
 
 /// What every variable that overrides a key begins with.
 pub(super) const PREFIX: &str = "CALMIRROR__";
 
-pub(super) const SECTIONS: [(&str, &[&str]); 6] = [
+pub(super) const SECTIONS: [(&str, &[&str]); 7] = [
     ("calcom", &calcom::KEYS),
     ("database", &database::KEYS),
     ("schedule", &schedule::KEYS),
     ("removal", &removal::KEYS),
     ("log", &log::KEYS),
+    ("server", &server::KEYS),
     ("clients", &clients::KEYS),
 ];
-
-/// Sections and keys that the design has and this version has not, with what to do instead.
-const UNSUPPORTED: [(&str, &str, &str); 1] = [(
-    "",
-    "server",
-    "remove the section, and ask `calmirror status` how the mirror is",
-)];
-
-const NOT_IN_THIS_VERSION: &str = "not supported by this version";
 
 /// Faults for each key of `section` that is not one of `known`. `kind` is the section's name in [`SECTIONS`].
 pub(super) fn refuse_unknown(section: &Section<'_>, kind: &str, known: &[&str], reading: &mut Reading<'_>) {
@@ -32,20 +25,13 @@ pub(super) fn refuse_unknown(section: &Section<'_>, kind: &str, known: &[&str], 
         if known.contains(&key.as_str()) {
             continue;
         }
-        let unsupported = UNSUPPORTED
-            .iter()
-            .find(|(at, name, _)| *at == kind && name == key);
-        let (message, remedy) = match unsupported {
-            Some((_, _, remedy)) => (NOT_IN_THIS_VERSION.to_owned(), (*remedy).to_owned()),
-            None => {
-                let noun = if kind.is_empty() { "section" } else { "key" };
-                let variable = match &entry.key_origin {
-                    Origin::Variable(name) => Some(name.as_str()),
-                    Origin::Byte(_) | Origin::Nowhere => None,
-                };
-                (format!("unknown {noun}"), meant(key, kind, known, variable))
-            }
+        let noun = if kind.is_empty() { "section" } else { "key" };
+        let variable = match &entry.key_origin {
+            Origin::Variable(name) => Some(name.as_str()),
+            Origin::Byte(_) | Origin::Nowhere => None,
         };
+        let message = format!("unknown {noun}");
+        let remedy = meant(key, kind, known, variable);
         reading.fault(&entry.key_origin, section.key(key), message, remedy);
     }
 }

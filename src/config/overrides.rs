@@ -48,7 +48,7 @@ fn set(
     reading: &mut Reading<'_>,
 ) {
     let origin = Origin::Variable(variable.to_owned());
-    if !names::SECTIONS.iter().any(|(name, _)| *name == section) && section != "server" {
+    if !names::SECTIONS.iter().any(|(name, _)| *name == section) {
         let sections = names::SECTIONS.map(|(name, _)| name);
         let remedy = match names::nearest(section, sections) {
             Some(near) => format!(

@@ -51,9 +51,14 @@ const FORM: &str = "write { env = \"NAME\" }, { file = \"path\" } or { credentia
 /// Far above any secret, and small enough to read whatever was named by mistake.
 const MAX_SECRET_BYTES: u64 = 64 * 1024;
 
-pub(super) fn read(section: &Section<'_>, reading: &mut Reading<'_>) -> Option<(SecretString, SecretSource)> {
-    let key = section.key("secret");
-    let Some(node) = section.node("secret") else {
+/// The secret that `name` says the whereabouts of.
+pub(super) fn read(
+    section: &Section<'_>,
+    name: &str,
+    reading: &mut Reading<'_>,
+) -> Option<(SecretString, SecretSource)> {
+    let key = section.key(name);
+    let Some(node) = section.node(name) else {
         reading.fault(&section.origin, key, "is missing", FORM);
         return None;
     };

@@ -82,6 +82,48 @@ impl<'a> Section<'a> {
         })
     }
 
+    /// Text that may be blank, without white space around it.
+    pub(super) fn text_or_blank(&self, key: &str, reading: &mut Reading<'_>) -> Option<Said<String>> {
+        match self.node(key) {
+            Some(Node {
+                raw: Raw::Text(text),
+                origin,
+            }) if text.trim().is_empty() => Some(Said {
+                value: String::new(),
+                origin: origin.clone(),
+            }),
+            _ => self.text(key, reading),
+        }
+    }
+
+    /// A list of texts; of a variable, with commas in between.
+    pub(super) fn texts(&self, key: &str, reading: &mut Reading<'_>) -> Vec<String> {
+        const WANTED: &str = "a list of strings";
+        let Some(node) = self.node(key) else {
+            return Vec::new();
+        };
+        match &node.raw {
+            Raw::Array(values) => {
+                let mut texts = Vec::with_capacity(values.len());
+                for value in values {
+                    match &value.raw {
+                        Raw::Text(text) if !text.trim().is_empty() => texts.push(text.trim().to_owned()),
+                        _ => self.wrong_type(key, value, "strings that are not empty", reading),
+                    }
+                }
+                texts
+            }
+            Raw::Variable(text) => {
+                let parts = text.split(',').map(str::trim);
+                parts.filter(|part| !part.is_empty()).map(str::to_owned).collect()
+            }
+            _ => {
+                self.wrong_type(key, node, WANTED, reading);
+                Vec::new()
+            }
+        }
+    }
+
     /// A whole number within `bounds`.
     pub(super) fn whole<T>(
         &self,

@@ -348,7 +348,15 @@ async fn the_first_pass_is_at_start_when_asked_for() {
     let clients = vec![("acme".to_owned(), cron.clone()), ("umbrella".to_owned(), cron)];
     let cancel = CancellationToken::new();
     let pass = Arc::new(Noting(notes_tx));
-    let daemon = tokio::spawn(serve(pass, clients, true, clock, cancel.clone(), HOUR));
+    let daemon = tokio::spawn(serve(
+        pass,
+        clients,
+        true,
+        clock,
+        Arc::new(|| {}),
+        cancel.clone(),
+        HOUR,
+    ));
     let mut first = [notes.recv().await, notes.recv().await];
     first.sort_unstable();
     assert_eq!(first, [Some((0, start)), Some((1, start))]);
@@ -369,6 +377,7 @@ async fn the_schedule_drives_passes() {
         clients,
         false,
         Arc::new(SystemClock),
+        Arc::new(|| {}),
         cancel.clone(),
         HOUR,
     ));

@@ -21,7 +21,7 @@ use crate::support::{
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
 /// How many there are in migrations/.
-const MIGRATIONS: usize = 4;
+const MIGRATIONS: usize = 5;
 
 fn settings(schema: &str) -> Settings {
     Settings {

@@ -91,7 +91,6 @@ organisation_id = 3
     config.toml:27:15: removal.max_percent: must be from 0 to 100; the default is 10
     config.toml:30:10: log.format: must be "text" or "json", not "jsno"; did you mean "json"?
     config.toml:31:9: log.level: "inof" is no level; levels are off, error, warn, info, debug, trace; did you mean "info"?
-    config.toml:33:2: server: not supported by this version; remove the section, and ask `calmirror status` how the mirror is
     config.toml:37:8: clients.name: must be letters, digits, - _ and . (at most 63), beginning with a letter or digit
     config.toml:38:6: clients.id: must be letters, digits, - _ and . only; copy the client's id from Cal.com
     config.toml:39:10: clients.secret: must not stand in this file, which tends to be copied and committed; write { env = "NAME" }, { file = "path" } or { credential = "name" }

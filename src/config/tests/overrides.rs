@@ -80,7 +80,6 @@ fn faults_of_variables_name_the_variable() {
     CALMIRROR__CLIENTS__MIAN__CRON: clients: no client has this name; did you mean CALMIRROR__CLIENTS__MAIN__CRON?
     CALMIRROR__FETCH: names no key; write CALMIRROR__SECTION__KEY, or CALMIRROR__CLIENTS__NAME__KEY for a client's key
     CALMIRROR__SCHEDULE__AT_START: schedule.at_start: must be true or false
-    CALMIRROR__SERVER__LISTEN: server: not supported by this version; remove the section, and ask `calmirror status` how the mirror is
     DATABASE_URL: database.url: must begin with postgres:// or postgresql://; write "postgres://user:password@host:5432/database", or "embedded"; DATABASE_URL counts more than the file
     "#);
 }

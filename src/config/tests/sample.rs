@@ -90,6 +90,11 @@ fn what_is_shown_as_in_force_reads_back_as_the_same() {
     values = "masked"
     level = "info,sqlx=warn"
 
+    [server]
+    listen = "127.0.0.1:9470"
+    show_values = false
+    hosts = []
+
     [[clients]]
     name = "main"
     id = "abc"

@@ -66,10 +66,12 @@ impl Workplace {
         // An embedded server of root's runs as another user, who has to pass through.
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("the directory is ours");
         let kept = ["PATH", "TMPDIR", "PG_BIN_DIR"];
-        let variables = kept
+        let kept = kept
             .iter()
-            .filter_map(|name| Some(((*name).to_owned(), environment(name)?)))
-            .collect();
+            .filter_map(|name| Some(((*name).to_owned(), environment(name)?)));
+        // Several daemons of one machine cannot have the same port.
+        let listen = ("CALMIRROR__SERVER__LISTEN".to_owned(), "off".to_owned());
+        let variables = kept.chain([listen]).collect();
         Self { dir, variables }
     }
 

@@ -1,0 +1,121 @@
+//! What this process is doing now: passes under way, how the last ones ended, the scheduler's beat.
+//!
+//! Clones share one state. The daemon writes it; the HTTP server reads it, and is told when there is news.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::{sync::watch, time::Instant};
+
+use crate::sync::{Progress, Report, Snapshot};
+
+/// The shared state.
+#[derive(Clone, Debug, Default)]
+pub struct Live(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    /// Counts what has begun and ended.
+    news: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    under_way: BTreeMap<String, Progress>,
+    reports: BTreeMap<String, Report>,
+    beat: Option<Instant>,
+}
+
+/// A pass is under way until this is dropped, however it ends.
+#[derive(Debug)]
+pub struct UnderWay {
+    live: Live,
+    client: String,
+}
+
+impl Live {
+    /// A pass over a client begins; it counts in `progress`.
+    #[must_use]
+    pub fn begins(&self, client: &str, progress: Progress) -> UnderWay {
+        self.state().under_way.insert(client.to_owned(), progress);
+        self.tell();
+        UnderWay {
+            live: self.clone(),
+            client: client.to_owned(),
+        }
+    }
+
+    /// A pass has ended so.
+    pub fn ended(&self, report: Report) {
+        self.state().reports.insert(report.client.clone(), report);
+        self.tell();
+    }
+
+    /// How far the passes under way have come, by client.
+    pub fn under_way(&self) -> BTreeMap<String, Snapshot> {
+        let state = self.state();
+        let passes = state.under_way.iter();
+        passes
+            .map(|(client, progress)| (client.clone(), progress.snapshot()))
+            .collect()
+    }
+
+    /// How the last pass of each client ended that this process has made.
+    pub fn reports(&self) -> BTreeMap<String, Report> {
+        self.state().reports.clone()
+    }
+
+    /// Changes whenever a pass begins or ends.
+    pub fn news(&self) -> watch::Receiver<u64> {
+        self.0.news.subscribe()
+    }
+
+    /// The scheduler's loop has come round.
+    pub fn beat(&self) {
+        self.state().beat = Some(Instant::now());
+    }
+
+    /// When the scheduler's loop last came round; none before its first time.
+    pub fn last_beat(&self) -> Option<Instant> {
+        self.state().beat
+    }
+
+    fn tell(&self) {
+        self.0.news.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Whoever panicked in between has left whole entries behind.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.live.state().under_way.remove(&self.client);
+        self.live.tell();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pass_is_under_way_until_it_ends_and_both_are_news() {
+        let live = Live::default();
+        let mut news = live.news();
+        let progress = Progress::default();
+        let under_way = live.begins("acme", progress.clone());
+        assert!(news.has_changed().expect("the sender lives"));
+        news.mark_unchanged();
+        progress.observed(7);
+        assert_eq!(live.under_way()["acme"].observed, 7);
+        drop(under_way);
+        assert!(live.under_way().is_empty());
+        assert!(news.has_changed().expect("the sender lives"));
+    }
+}
