@@ -3,6 +3,7 @@
 mod apply;
 mod approve;
 mod asks;
+mod batch;
 mod beforehand;
 mod begin;
 pub mod estimate;

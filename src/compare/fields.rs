@@ -25,7 +25,7 @@ impl AnnouncedFields {
     pub const MAX_CHARS: usize = 200;
 
     /// The unknown fields of a batch that have not been announced, by name: never more than there is room for.
-    pub fn new_in(&self, observed: &[Observation]) -> Vec<NewField> {
+    pub fn new_in<'a>(&self, observed: impl IntoIterator<Item = &'a Observation>) -> Vec<NewField> {
         let room = Self::MAX.saturating_sub(self.0.len());
         if room == 0 {
             return Vec::new();

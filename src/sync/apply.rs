@@ -1,25 +1,22 @@
 //! Comparing and, unless the pass only looks, writing: batch by batch, while others are still being fetched.
 
-use std::{
-    collections::{HashMap, HashSet},
-    time::Duration,
-};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::{
     BATCH, LARGE_BATCH, Pass,
+    batch::{Batch, Reader},
     beforehand::Beforehand,
     frontier::Frontier,
     plan::Looking,
     queue::{MAX_BATCH_BYTES, Receiver, Sighting},
     report,
-    spelled::Spelled,
 };
 use crate::{
     calcom::Source,
-    compare::{self, AnnouncedFields, Change, ChangeSet, Known},
-    model::{Observation, UserId},
+    compare::{AnnouncedFields, Change, ChangeSet},
+    model::Observation,
     store::{Error, Run},
 };
 
@@ -123,7 +120,7 @@ pub(crate) async fn bounded<T>(call: impl Future<Output = Result<T, Error>>) -> 
     })
 }
 
-/// Takes what comes through the channel until it is closed.
+/// Takes what comes through the channel until it is closed. While a batch is written, the next one is filled and compared.
 pub(super) async fn take_batches<S: Source>(
     pass: &Pass<'_, S>,
     hand: &mut Hand<'_, '_>,
@@ -133,22 +130,57 @@ pub(super) async fn take_batches<S: Source>(
 ) -> (Tally, Result<(), Error>) {
     let mut tally = Tally::default();
     let mut announced = before.announced.clone();
-    let mut batch = Vec::with_capacity(BATCH);
+    let (run, tables) = match hand {
+        Hand::Writing(run) => (Some(*run), true),
+        Hand::Looking(looking) => (None, looking.tables),
+    };
+    let reader = Reader {
+        pass,
+        run,
+        tables,
+        renews: before.renews,
+    };
+    let room = sightings.room();
     let mut most = BATCH;
-    while let Some(is_full) = fill(&mut batch, most, &mut sightings).await {
-        let taken = take_batch(pass, hand, &mut tally, &mut announced, before.renews, &batch).await;
-        if let Err(error) = taken {
-            return (tally, Err(error));
-        }
-        for unit in batch.iter().filter_map(|sighting| sighting.unit) {
-            frontier.done(unit, 1);
-        }
+    let mut ready: Option<Batch> = None;
+    loop {
+        let next = async {
+            let mut filled = Vec::with_capacity(most);
+            let is_full = fill(&mut filled, most, &mut sightings).await?;
+            Some((reader.read(filled).await, is_full))
+        };
+        let next = match ready.take() {
+            None => next.await,
+            Some(mut batch) => {
+                let writing = async {
+                    take_batch(&reader, hand, &mut tally, &mut announced, &mut batch).await?;
+                    for unit in batch.sightings().iter().filter_map(|sighting| sighting.unit) {
+                        frontier.done(unit, 1);
+                    }
+                    // At once, since the next batch may wait for it.
+                    room.release(batch.sightings());
+                    Ok(())
+                };
+                // The next one is dropped when this one cannot be written, but never the other way round.
+                let (mut next, ()) = match tokio::try_join!(async { Ok(next.await) }, writing) {
+                    Ok(both) => both,
+                    Err(error) => return (tally, Err(error)),
+                };
+                if let Some((next, _)) = &mut next
+                    && next.shares_users(batch.users())
+                {
+                    next.compared = None;
+                }
+                next
+            }
+        };
+        let Some((batch, is_full)) = next else {
+            return (tally, Ok(()));
+        };
         // Where there is much to write, larger batches cost less for each user.
         most = if is_full { LARGE_BATCH } else { BATCH };
-        sightings.release(&batch);
-        batch.clear();
+        ready = Some(batch);
     }
-    (tally, Ok(()))
 }
 
 /// Waits for a full batch, the end of the channel, or the batch's time. Whether the batch is full; none when there is nothing any more.
@@ -171,49 +203,33 @@ async fn fill(batch: &mut Vec<Sighting>, most: usize, sightings: &mut Receiver<'
 }
 
 async fn take_batch<S: Source>(
-    pass: &Pass<'_, S>,
+    reader: &Reader<'_, '_, S>,
     hand: &mut Hand<'_, '_>,
     tally: &mut Tally,
     announced: &mut AnnouncedFields,
-    renews: bool,
-    batch: &[Sighting],
+    batch: &mut Batch,
 ) -> Result<(), Error> {
-    // Lists of a source may overlap. Of a user that was seen twice, the first counts; the other is seen in the next pass.
-    let mut users = HashSet::with_capacity(batch.len());
-    let observed: Vec<Observation> = batch
-        .iter()
-        .map(|sighting| &sighting.observation)
-        .filter(|observation| users.insert(observation.user_id()))
-        .cloned()
-        .collect();
-    let ids: Vec<UserId> = observed.iter().map(Observation::user_id).collect();
-    let spelled = Spelled {
-        client: &pass.client.id,
-        batch,
-        renews,
-    };
+    let pass = reader.pass;
     let mut retries = Retries::default();
     let mut attempted: Option<ChangeSet> = None;
     let mut set_back = false;
-    let (run, tables) = match hand {
-        Hand::Writing(run) => (Some(*run), true),
-        Hand::Looking(looking) => (None, looking.tables),
-    };
     let set = loop {
-        let known = match bounded(known(pass, run, tables, &ids)).await {
-            Ok(known) => known,
+        let compared = match batch.compared.take() {
+            Some(compared) => compared,
+            None => reader.compare(batch).await,
+        };
+        let mut set = match compared {
+            Ok(set) => set,
             Err(error) => {
                 retries.wait(pass.store.name_holder(error).await).await?;
                 continue;
             }
         };
-        let mut set = compare::diff(&pass.client.id, observed.clone(), &known);
-        set.bookkeeping.new_fields = announced.new_in(&observed);
-        set.bookkeeping.fingerprints = spelled.of(&set, &known);
+        set.bookkeeping.new_fields = announced.new_in(batch.observed());
         if let Some(attempted) = &attempted {
             log_what_was_written(pass, attempted, &set);
         }
-        let Some(run) = run.filter(|_| !set.writes_nothing()) else {
+        let Some(run) = reader.run.filter(|_| !set.writes_nothing()) else {
             break set;
         };
         let error = match bounded(pass.store.apply(run, &set)).await {
@@ -243,30 +259,17 @@ async fn take_batch<S: Source>(
         progress.changed(set.changes().count() as u64);
     }
     announced.announce(&set.bookkeeping.new_fields);
-    tally.observed += (observed.len() - set.forgotten) as u64;
+    tally.observed += (batch.len() - set.forgotten) as u64;
     tally.missing += set.missing as u64;
     tally.rejected += set.rejected as u64;
-    tally.present += observed
-        .iter()
+    tally.present += batch
+        .observed()
         .filter(|seen| matches!(seen, Observation::Present(_)))
         .count() as u64;
-    let respelled = spelled.respelled(&set);
+    let respelled = reader.spelled(batch).respelled(&set);
     tally.respelled += respelled;
-    tally.renewed |= renews && respelled > 0;
+    tally.renewed |= reader.renews && respelled > 0;
     Ok(())
-}
-
-async fn known<S>(
-    pass: &Pass<'_, S>,
-    run: Option<&Run>,
-    tables: bool,
-    ids: &[UserId],
-) -> Result<HashMap<UserId, Known>, Error> {
-    // Where there are no tables, nobody is known.
-    if !tables {
-        return Ok(HashMap::new());
-    }
-    pass.store.known_to(&pass.client.id, run, ids).await
 }
 
 /// A batch whose commit was not answered may have been written: the changes that are no longer found were.

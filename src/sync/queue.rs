@@ -66,6 +66,14 @@ impl Room {
     }
 }
 
+impl Room {
+    /// Gives back the room of observations that are dealt with.
+    pub(super) fn release(&self, batch: &[Sighting]) {
+        let taken: u32 = batch.iter().map(share).sum();
+        self.0.add_permits(taken as usize);
+    }
+}
+
 impl Sender<'_> {
     /// Whether nobody takes observations any more.
     pub(super) fn is_closed(&self) -> bool {
@@ -82,15 +90,14 @@ impl Sender<'_> {
     }
 }
 
-impl Receiver<'_> {
+impl<'a> Receiver<'a> {
     pub(super) async fn recv(&mut self) -> Option<Sighting> {
         self.observations.recv().await
     }
 
-    /// Gives back the room of observations that are dealt with.
-    pub(super) fn release(&self, batch: &[Sighting]) {
-        let taken: u32 = batch.iter().map(share).sum();
-        self.room.0.add_permits(taken as usize);
+    /// Where the room of observations is given back, also while others are received.
+    pub(super) fn room(&self) -> &'a Room {
+        self.room
     }
 }
 
@@ -154,7 +161,7 @@ mod tests {
             waits(&sender, eighths(7, 2)).await,
             "a batch takes room until it is written"
         );
-        receiver.release(&batch);
+        room.release(&batch);
         assert!(!waits(&sender, eighths(7, 2)).await);
     }
 
@@ -165,7 +172,7 @@ mod tests {
         assert!(!waits(&sender, eighths(0, 20)).await);
         assert!(waits(&sender, eighths(1, 0)).await);
         let batch = [receiver.recv().await.expect("one was sent")];
-        receiver.release(&batch);
+        room.release(&batch);
         assert!(!waits(&sender, eighths(1, 0)).await);
     }
 

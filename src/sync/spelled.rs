@@ -31,11 +31,8 @@ impl Spelled<'_> {
             let mirrored = known.mirrored.as_ref()?;
             (!mirrored.removed && mirrored.client_id == *self.client).then_some(mirrored.version)
         };
-        let mut users = HashSet::with_capacity(self.batch.len());
         self.batch
             .iter()
-            // Of a user that was seen twice, the first counts.
-            .filter(|sighting| users.insert(sighting.observation.user_id()))
             .filter_map(|sighting| {
                 let user_id = sighting.observation.user_id();
                 let fingerprint = sighting.fingerprint?;
