@@ -17,6 +17,7 @@ mod inserts;
 mod locks;
 mod migrate;
 mod population;
+mod prior;
 mod queried;
 mod rate_limits;
 mod removals;
@@ -45,6 +46,7 @@ pub use forget::Forgotten;
 pub use held::HeldBy;
 pub use history::HistoryEntry;
 pub use population::Counted;
+pub use prior::{Prior, Unsettled};
 pub use queried::QueriedUsers;
 pub use removals::Candidate;
 pub use repair::{Repair, RepairRun};
@@ -73,6 +75,9 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// An operator's query has a minute.
 const BEGIN_QUERY: &str = "BEGIN READ ONLY; SET LOCAL lock_timeout TO '10s'; SET LOCAL statement_timeout TO '60s'; \
                            SET LOCAL idle_in_transaction_session_timeout TO '60s'";
+
+/// A connection that was idle for longer is tried out before it is used.
+const IDLE: Duration = Duration::from_millis(500);
 
 /// For finding out why there is no connection.
 const DIAGNOSIS_TIMEOUT: Duration = Duration::from_secs(2);
@@ -122,6 +127,10 @@ impl Store {
         let pool = PgPoolOptions::new()
             .max_connections(settings.max_connections)
             .acquire_timeout(ACQUIRE_TIMEOUT)
+            .test_before_acquire(false)
+            .before_acquire(|connection, state| {
+                Box::pin(async move { Ok(state.idle_for < IDLE || connection.ping().await.is_ok()) })
+            })
             .connect_lazy_with(options);
         Self {
             pool,

@@ -33,16 +33,6 @@ impl Store {
         tx.rollback().await?;
         Ok(fields)
     }
-
-    /// The same for a pass: what need not be announced any more.
-    ///
-    /// # Errors
-    ///
-    /// What Postgres says.
-    pub async fn announced_fields(&self) -> Result<AnnouncedFields, Error> {
-        let fields = self.extra_fields().await?;
-        Ok(fields.into_iter().map(|field| field.field).collect())
-    }
 }
 
 /// Puts new fields on record, in the batch's transaction.

@@ -86,29 +86,4 @@ impl Store {
         tx.rollback().await?;
         Ok(users.into_iter().map(UserId).collect())
     }
-
-    /// Whether most of the client's unchanged records came in other bytes than those of their fingerprints, in its newest complete
-    /// pass, and not for the first time today.
-    ///
-    /// # Errors
-    ///
-    /// What Postgres says.
-    pub async fn are_most_respelled(&self, run: &Run) -> Result<bool, Error> {
-        let mut tx = self.begin().await?;
-        let most = sqlx::query_scalar!(
-            r#"
-            select r.respelled * 2 > r.observed
-                and (s.fingerprints_renewed_at is null or s.fingerprints_renewed_at < now() - interval '1 day')
-                as "most!"
-            from sync_state as s
-            join sync_runs as r on r.run_id = s.last_complete_run_id
-            where s.client_id = $1
-            "#,
-            run.client_id.as_str(),
-        )
-        .fetch_optional(&mut tx)
-        .await?;
-        tx.rollback().await?;
-        Ok(most.unwrap_or(false))
-    }
 }

@@ -1,11 +1,11 @@
 //! Whom to ask for, with what spares reading the answers.
 
-use std::{collections::HashSet, fmt::Write};
+use std::fmt::Write;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 
 use super::{
-    Error, Store,
+    Error, Store, Unsettled,
     copy::{Reader, quote_literal},
     tx::Tx,
 };
@@ -36,6 +36,7 @@ enum Span {
 #[derive(Debug)]
 struct Selection<'a> {
     client: &'a ClientId,
+    unsettled: &'a Unsettled,
     since: Option<DateTime<Utc>>,
     span: Span,
     /// Of the span, only these.
@@ -55,6 +56,7 @@ impl Store {
         &self,
         client: &ClientId,
         watched: &[UserId],
+        unsettled: &Unsettled,
         since: Option<DateTime<Utc>>,
     ) -> Result<Vec<KnownTarget>, Error> {
         debug_assert!(watched.is_sorted());
@@ -67,6 +69,7 @@ impl Store {
         let limit = watched.len() + watched.len() / 2;
         let whole = Selection {
             client,
+            unsettled,
             since,
             span: Span::Between(*first, *last),
             only: None,
@@ -104,11 +107,13 @@ impl Store {
         client: &ClientId,
         after: Option<UserId>,
         limit: usize,
+        unsettled: &Unsettled,
         since: Option<DateTime<Utc>>,
     ) -> Result<Vec<KnownTarget>, Error> {
         let mut tx = self.begin_batch().await?;
         let selection = Selection {
             client,
+            unsettled,
             since,
             span: Span::After(after),
             only: None,
@@ -118,20 +123,6 @@ impl Store {
         tx.rollback().await?;
         Ok(targets)
     }
-
-    /// Every user that was forgotten, of whatever client: as a rule few.
-    ///
-    /// # Errors
-    ///
-    /// What Postgres says.
-    pub async fn forgotten_ids(&self) -> Result<HashSet<UserId>, Error> {
-        let mut tx = self.begin().await?;
-        let forgotten = sqlx::query_scalar!("select user_id from forgotten_users")
-            .fetch_all(&mut tx)
-            .await?;
-        tx.rollback().await?;
-        Ok(forgotten.into_iter().map(UserId).collect())
-    }
 }
 
 impl Selection<'_> {
@@ -140,10 +131,13 @@ impl Selection<'_> {
         let mut rows = Reader::new(&sent)?;
         let mut targets = Vec::with_capacity(self.limit.unwrap_or_default().min(sent.len() / 64));
         while let Some(mut row) = rows.row(4)? {
+            let id = UserId(row.bigint()?);
+            let email = row.text()?.to_owned();
+            let fingerprint = row.array()?.map(Fingerprint::from_bytes);
             targets.push(KnownTarget {
-                id: UserId(row.bigint()?),
-                email: row.text()?.to_owned(),
-                fingerprint: row.array()?.map(Fingerprint::from_bytes),
+                id,
+                email,
+                fingerprint: fingerprint.filter(|_| !self.unsettled.contains(id)),
                 changed_since: row.boolean()?,
             });
         }
@@ -153,10 +147,16 @@ impl Selection<'_> {
     /// COPY takes no parameters.
     fn statement(&self) -> String {
         let client = quote_literal(self.client.as_str());
-        let since = match self.since {
-            Some(since) => quote_literal(&since.to_rfc3339_opts(SecondsFormat::Micros, true)),
-            None => "'infinity'".to_owned(),
-        };
+        // A row that was set back was not observed, and none was in the future.
+        let changed_since = self.since.map_or("false".to_owned(), |since| {
+            let since = quote_literal(&since.to_rfc3339_opts(SecondsFormat::Micros, true));
+            format!(
+                "m.changed_at >= {since}::timestamptz and m.changed_at <= now() and not exists (
+                    select from managed_user_changes as c
+                    where c.user_id = m.id and c.version = m.version and c.kind = 'repair'
+                )"
+            )
+        });
         let within = |column: &str| match self.span {
             Span::After(None) => "true".to_owned(),
             Span::After(Some(UserId(id))) => format!("{column} > {id}"),
@@ -173,33 +173,34 @@ impl Selection<'_> {
         });
         let limit = self.limit.map(|limit| format!("limit {limit}"));
         // Each table is bounded by itself, so that none is read from its beginning.
+        let (fingerprint, unsettled) = match self.unsettled {
+            Unsettled::These(_) => ("f.fingerprint", String::new()),
+            Unsettled::Many => (
+                "case when x.user_id is null and r.user_id is null then f.fingerprint end",
+                format!(
+                    "left join missing_users as x
+                        on x.client_id = {client} and x.user_id = m.id and {within_x}
+                    left join rejects as r
+                        on r.client_id = {client} and r.user_id = m.id and {within_r}",
+                    within_x = within("x.user_id"),
+                    within_r = within("r.user_id"),
+                ),
+            ),
+        };
         format!(
             "copy (
-                select
-                    m.id,
-                    m.email,
-                    case when x.user_id is null and r.user_id is null then f.fingerprint end,
-                    -- A row that was set back was not observed, and none was in the future.
-                    m.changed_at >= {since}::timestamptz and m.changed_at <= now() and not exists (
-                        select from managed_user_changes as c
-                        where c.user_id = m.id and c.version = m.version and c.kind = 'repair'
-                    )
+                select m.id, m.email, {fingerprint}, {changed_since}
                 from managed_users as m
                 {only}
                 left join record_fingerprints as f
                     on f.user_id = m.id and f.client_id = {client} and f.version = m.version and {within_f}
-                left join missing_users as x
-                    on x.client_id = {client} and x.user_id = m.id and {within_x}
-                left join rejects as r
-                    on r.client_id = {client} and r.user_id = m.id and {within_r}
+                {unsettled}
                 where m.client_id = {client} and m.removed_at is null and {within_m}
                 order by m.id
                 {limit}
             ) to stdout (format binary)",
             only = only.unwrap_or_default(),
             within_f = within("f.user_id"),
-            within_x = within("x.user_id"),
-            within_r = within("r.user_id"),
             within_m = within("m.id"),
             limit = limit.unwrap_or_default(),
         )

@@ -1,6 +1,6 @@
 //! A transaction whose statements PgBouncer can carry.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use futures_util::{TryStreamExt, future::BoxFuture, stream::BoxStream};
 use sqlx::{
@@ -11,6 +11,9 @@ use sqlx::{
 };
 
 use super::Error;
+
+/// For a connection that has just answered.
+const RETURN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A transaction of the store.
 ///
@@ -55,6 +58,11 @@ impl Tx {
     async fn end(mut self, how: &'static str) -> Result<(), Error> {
         sqlx::raw_sql(how).execute(self.connection()).await?;
         self.open = false;
+        // Left to itself, it goes back somewhat later, and whoever begins meanwhile opens another one. One that is silent now
+        // is dropped.
+        tokio::time::timeout(RETURN_TIMEOUT, self.connection.return_to_pool())
+            .await
+            .ok();
         Ok(())
     }
 

@@ -14,7 +14,7 @@ use crate::{
     compare::AnnouncedFields,
     config::FetchPlan,
     model::UserId,
-    store::{Counted, Error, Run},
+    store::{Counted, Error, Run, Unsettled},
 };
 
 /// Read once, at the start of a pass. Bounded by what is ever forgotten and announced.
@@ -23,6 +23,8 @@ pub(super) struct Beforehand {
     /// Whom nobody asks for.
     pub(super) forgotten: HashSet<UserId>,
     pub(super) announced: AnnouncedFields,
+    /// Whose answers are read whatever their bytes are.
+    pub(super) unsettled: Unsettled,
     pub(super) plan: FetchPlan,
     pub(super) going_on: GoingOn,
     /// Of the client, in the mirror.
@@ -51,6 +53,7 @@ impl Beforehand {
         let mut before = Self {
             forgotten: HashSet::new(),
             announced: AnnouncedFields::default(),
+            unsettled: Unsettled::default(),
             plan: pass.client.fetch,
             going_on: GoingOn::default(),
             live_users: 0,
@@ -59,14 +62,16 @@ impl Beforehand {
         };
         if tables {
             // A database without them knows nothing.
-            before.forgotten = with_retries(|| store.forgotten_ids()).await?;
-            before.announced = with_retries(|| store.announced_fields()).await?;
+            let prior = with_retries(|| store.prior(&pass.client.id)).await?;
+            before.forgotten = prior.forgotten;
+            before.announced = prior.announced;
+            before.unsettled = prior.unsettled;
+            before.renews = prior.most_respelled;
         }
         before.choose(pass, watched, tables).await?;
         if let Some(run) = run {
             let Expected { users, requests } = before.expected;
             with_retries(|| store.note_plan(run, before.plan.as_str(), users, requests)).await?;
-            before.renews = with_retries(|| store.are_most_respelled(run)).await?;
             if let Some(resumed) = &run.resumed {
                 before.going_on = GoingOn {
                     done_to: resumed.done_to,

@@ -18,7 +18,7 @@ use crate::{
     calcom::{Reach, Source},
     config::FetchPlan,
     model::{Target, UserId},
-    store::Error,
+    store::{Error, Unsettled},
 };
 
 /// Requests that wait to be made: enough that none waits for the database.
@@ -92,7 +92,7 @@ impl<S: Source> Pass<'_, S> {
         if self.is_listed(watched, before) {
             // Whoever is on it is delivered, and not written yet, when it is left out of what comes after.
             frontier.stay();
-            let known = match self.known_for_list(watched, tables).await {
+            let known = match self.known_for_list(watched, &before.unsettled, tables).await {
                 Ok(known) => known,
                 Err(error) => return (course, Err(self.store.name_holder(error).await)),
             };
@@ -133,6 +133,7 @@ impl<S: Source> Pass<'_, S> {
             discovers,
             going_on: &before.going_on,
             forgotten: &before.forgotten,
+            unsettled: &before.unsettled,
             already: &already,
             frontier,
             asks,
@@ -177,7 +178,12 @@ impl<S: Source> Pass<'_, S> {
     }
 
     /// Of those who may be on the list, what the mirror knows.
-    async fn known_for_list(&self, watched: &Watched, tables: bool) -> Result<Vec<Target>, Error> {
+    async fn known_for_list(
+        &self,
+        watched: &Watched,
+        unsettled: &Unsettled,
+        tables: bool,
+    ) -> Result<Vec<Target>, Error> {
         if !tables {
             return Ok(Vec::new());
         }
@@ -185,8 +191,8 @@ impl<S: Source> Pass<'_, S> {
         let known = match watched.only() {
             // Most of them cannot be on it.
             Some(users) if users.len() > LISTED => Vec::new(),
-            Some(users) => apply::with_retries(|| store.targets(client, users, None)).await?,
-            None => apply::with_retries(|| store.live_targets(client, None, LISTED, None)).await?,
+            Some(users) => apply::with_retries(|| store.targets(client, users, unsettled, None)).await?,
+            None => apply::with_retries(|| store.live_targets(client, None, LISTED, unsettled, None)).await?,
         };
         let target = |known: crate::store::KnownTarget| Target {
             id: known.id,

@@ -16,7 +16,7 @@ use crate::{
     calcom::{self, Source},
     config::FetchPlan,
     model::{Target, UserId},
-    store::{self, KnownTarget},
+    store::{self, KnownTarget, Unsettled},
 };
 
 /// Users that are read from the database at once: a few milliseconds of it, and half a megabyte.
@@ -59,6 +59,7 @@ pub(super) struct Targets<'a, 'p, S> {
     pub(super) discovers: bool,
     pub(super) going_on: &'a GoingOn,
     pub(super) forgotten: &'a HashSet<UserId>,
+    pub(super) unsettled: &'a Unsettled,
     /// Users that were observed already.
     pub(super) already: &'a HashSet<UserId>,
     pub(super) frontier: &'a Frontier,
@@ -109,7 +110,8 @@ impl<S: Source> Targets<'_, '_, S> {
         let mut after = self.going_on.done_to;
         loop {
             let since = self.going_on.since;
-            let known = with_retries(|| store.live_targets(client, after, PAGE, since)).await?;
+            let known =
+                with_retries(|| store.live_targets(client, after, PAGE, self.unsettled, since)).await?;
             let Some(last) = known.last() else { return Ok(()) };
             after = Some(last.id);
             let ids: Vec<UserId> = known.iter().map(|known| known.id).collect();
@@ -177,7 +179,7 @@ impl<S: Source> Targets<'_, '_, S> {
         }
         let (store, client) = (self.pass.store, &self.pass.client.id);
         let since = self.going_on.since;
-        Ok(with_retries(|| store.targets(client, users, since)).await?)
+        Ok(with_retries(|| store.targets(client, users, self.unsettled, since)).await?)
     }
 
     /// Of an ascending list, those that are not dealt with.

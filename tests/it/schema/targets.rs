@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use calmirror::{
     model::{ClientId, Fingerprint, UserId},
-    store::{KnownTarget, Settings, Store},
+    store::{KnownTarget, Settings, Store, Unsettled},
 };
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
@@ -76,6 +76,18 @@ fn every(step: usize) -> Vec<UserId> {
 
 async fn compare(store: &Store, all: &[KnownTarget]) {
     let client = ClientId(CLIENT.to_owned());
+    let prior = store.prior(&client).await.expect("the tables can be read");
+    assert_eq!(prior.forgotten, [UserId(-3), UserId(7)].into());
+    let Unsettled::These(users) = &prior.unsettled else {
+        panic!("there are few of them");
+    };
+    assert!(!users.is_empty());
+    for unsettled in [&prior.unsettled, &Unsettled::Many] {
+        compare_by(store, &client, all, unsettled).await;
+    }
+}
+
+async fn compare_by(store: &Store, client: &ClientId, all: &[KnownTarget], unsettled: &Unsettled) {
     let live: Vec<UserId> = all.iter().map(|target| target.id).collect();
     for watched in [
         live.clone(),
@@ -99,7 +111,7 @@ async fn compare(store: &Store, all: &[KnownTarget]) {
         let wanted: HashSet<UserId> = watched.iter().copied().collect();
         let expected: Vec<&KnownTarget> = all.iter().filter(|target| wanted.contains(&target.id)).collect();
         let read = store
-            .targets(&client, &watched, Some(since()))
+            .targets(client, &watched, unsettled, Some(since()))
             .await
             .expect("targets can be read");
         assert!(
@@ -113,7 +125,7 @@ async fn compare(store: &Store, all: &[KnownTarget]) {
         loop {
             let after = read.last().map(|target| target.id);
             let more = store
-                .live_targets(&client, after, limit, Some(since()))
+                .live_targets(client, after, limit, unsettled, Some(since()))
                 .await
                 .expect("targets can be read");
             let was_all = more.len() < limit;
@@ -126,19 +138,20 @@ async fn compare(store: &Store, all: &[KnownTarget]) {
         assert!(limit == 1 || read.len() == all.len());
     }
     let undated = store
-        .targets(&client, &live[..900], None)
+        .targets(client, &live[..900], unsettled, None)
         .await
         .expect("targets can be read");
     assert!(undated.iter().all(|target| !target.changed_since));
     assert_eq!(undated.len(), 900);
     let stranger = ClientId("nobody".to_owned());
-    assert_eq!(store.targets(&stranger, &live, None).await, Ok(Vec::new()));
     assert_eq!(
-        store.live_targets(&stranger, None, 10, None).await,
+        store.targets(&stranger, &live, unsettled, None).await,
         Ok(Vec::new())
     );
-    let forgotten = [UserId(-3), UserId(7)].into();
-    assert_eq!(store.forgotten_ids().await, Ok(forgotten));
+    assert_eq!(
+        store.live_targets(&stranger, None, 10, unsettled, None).await,
+        Ok(Vec::new())
+    );
 }
 
 #[tokio::test]
