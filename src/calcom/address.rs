@@ -18,20 +18,25 @@ pub fn bare_address<'a>(email: &'a str, client: &ClientId) -> Cow<'a, str> {
 /// The bytes that an address takes in a request, its separator included. `None`: it cannot be asked for so, because the request
 /// would be another one, or is sure to be refused.
 pub fn address_bytes(email: &str, client: &ClientId) -> Option<usize> {
-    // Cal.com splits at commas after it has decoded them.
-    let is_control = |text: &str| {
-        // One pass over the bytes is enough, unless one may begin a control character beyond ASCII.
-        text.bytes().any(|byte| byte.is_ascii_control() || byte == 0xc2) && text.chars().any(char::is_control)
-    };
-    if email.is_empty() || email.bytes().any(|byte| byte == b',') || is_control(email) {
-        return None;
-    }
     let (local, domain) = parts(email, client);
-    let bytes = local.bytes().chain(domain.bytes());
-    let bytes = 1 + bytes
-        .map(|byte| if is_plain(byte) { 1 } else { 3 })
-        .sum::<usize>();
-    (bytes <= Reach::ADDRESS_BYTES).then_some(bytes)
+    let taken = taken(local)? + taken(domain)?;
+    let bytes = 1 + taken;
+    (!email.is_empty() && bytes <= Reach::ADDRESS_BYTES).then_some(bytes)
+}
+
+/// The bytes that a part of an address takes in a query. None where it holds a control character or a comma, at which Cal.com splits
+/// after it has decoded them.
+fn taken(text: &str) -> Option<usize> {
+    let mut seen = 0;
+    let mut taken = 0;
+    for byte in text.bytes() {
+        let (bytes, flags) = BYTES[usize::from(byte)];
+        taken += usize::from(bytes);
+        seen |= flags;
+    }
+    // A control character beyond ASCII may have begun.
+    let is_refused = seen & REFUSED != 0 || seen & LEADS != 0 && text.chars().any(char::is_control);
+    (!is_refused).then_some(taken)
 }
 
 /// Whether the local part ends with the client's suffix, as each of its users' does.
@@ -59,6 +64,27 @@ pub(super) fn push(query: &mut String, email: &str, client: &ClientId) {
         query.push_str(text);
     }
 }
+
+const REFUSED: u8 = 1;
+const LEADS: u8 = 2;
+
+/// Of each byte: how many it takes in a query, and what it is.
+const BYTES: [(u8, u8); 256] = {
+    let mut bytes = [(0, 0); 256];
+    let mut at = 0;
+    while at < bytes.len() {
+        let byte = at as u8;
+        let flags = match byte {
+            0xc2 => LEADS,
+            b',' => REFUSED,
+            _ if byte.is_ascii_control() => REFUSED,
+            _ => 0,
+        };
+        bytes[at] = (if is_plain(byte) { 1 } else { 3 }, flags);
+        at += 1;
+    }
+    bytes
+};
 
 /// What a query holds as it is: the unreserved characters, and the at sign, which every address has.
 const fn is_plain(byte: u8) -> bool {

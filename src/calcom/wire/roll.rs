@@ -5,8 +5,10 @@ mod refusal;
 use std::{
     cell::OnceCell,
     collections::{HashMap, HashSet, hash_map::Entry},
+    hash::BuildHasher,
 };
 
+use foldhash::HashMapExt as _;
 use reqwest::StatusCode;
 use secrecy::SecretString;
 
@@ -33,7 +35,7 @@ pub fn decode_roll(
         return Err(refusal::of_addresses(answer, targets, client, secret));
     }
     let records: Records<'_> = data(answer.body)?;
-    let known = targets
+    let known: foldhash::HashMap<Fingerprint, UserId> = targets
         .iter()
         .filter_map(|target| Some((target.fingerprint?, target.id)))
         .collect();
@@ -80,9 +82,9 @@ pub fn decode_page(
 }
 
 /// What is seen of each user. `wanted` is asked about records that are not known by their fingerprint.
-fn read(
+fn read<H: BuildHasher>(
     records: &Records<'_>,
-    known: &HashMap<Fingerprint, UserId>,
+    known: &HashMap<Fingerprint, UserId, H>,
     mut wanted: impl FnMut(UserId, &Record<'_>) -> bool,
 ) -> Vec<Seen> {
     let mut tally = Tally::of(records.raws.len());
@@ -104,14 +106,14 @@ fn read(
 struct Tally {
     /// `None` for a user of whom there are different records.
     seen: Vec<Option<Seen>>,
-    by_user: HashMap<UserId, (usize, Fingerprint)>,
+    by_user: foldhash::HashMap<UserId, (usize, Fingerprint)>,
 }
 
 impl Tally {
     fn of(records: usize) -> Self {
         Self {
             seen: Vec::with_capacity(records),
-            by_user: HashMap::with_capacity(records),
+            by_user: foldhash::HashMap::with_capacity(records),
         }
     }
 
