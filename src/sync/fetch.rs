@@ -58,13 +58,10 @@ impl Delivery<'_> {
         course: &mut Course,
     ) -> bool {
         match seen {
-            // Nobody writes any more: it failed.
-            Seen::Unchanged(_) if self.observations.is_closed() => return false,
             Seen::Unchanged(_) => {
-                course.passed_over += 1;
-                if let Some(unit) = unit {
-                    self.frontier.done(unit, 1);
-                }
+                let mut one = PassedOver::default();
+                one.add(unit, self);
+                return self.pass_over(one, course);
             }
             Seen::Observed {
                 observation,
@@ -83,6 +80,44 @@ impl Delivery<'_> {
         }
         (self.told)(1);
         true
+    }
+
+    /// Users that came in the bytes of their fingerprints. False when nobody takes observations any more.
+    fn pass_over(&self, mut users: PassedOver, course: &mut Course) -> bool {
+        // Nobody writes any more: it failed.
+        if self.observations.is_closed() {
+            return false;
+        }
+        course.passed_over += users.count;
+        users.tell(self);
+        (self.told)(users.count);
+        true
+    }
+}
+
+/// Users of one answer that need not be looked at, told of together as far as they are of the same unit.
+#[derive(Debug, Default)]
+struct PassedOver {
+    count: u64,
+    unit: Option<UnitId>,
+    of_unit: usize,
+}
+
+impl PassedOver {
+    fn add(&mut self, unit: Option<UnitId>, delivery: &Delivery<'_>) {
+        if unit != self.unit {
+            self.tell(delivery);
+            self.unit = unit;
+        }
+        self.count += 1;
+        self.of_unit += 1;
+    }
+
+    fn tell(&mut self, delivery: &Delivery<'_>) {
+        if let Some(unit) = self.unit {
+            delivery.frontier.done(unit, self.of_unit);
+        }
+        self.of_unit = 0;
     }
 }
 
@@ -217,6 +252,7 @@ impl<S: Source> Fetching<'_, S> {
         self.is_answered();
         let mut is_seen = vec![false; batch.len()];
         let seen_any = !roll.seen.is_empty();
+        let mut passed_over = PassedOver::default();
         for seen in roll.seen {
             // Whoever was not asked for is somebody else's business.
             let Some(place) = batch.place_of(seen.user_id()).filter(|place| !is_seen[*place]) else {
@@ -225,9 +261,14 @@ impl<S: Source> Fetching<'_, S> {
             is_seen[place] = true;
             self.found += 1;
             let (expected, unit) = (batch.targets[place].fingerprint, batch.units[place]);
-            if !self.delivery.deliver(seen, expected, unit, self.course).await {
+            if let Seen::Unchanged(_) = seen {
+                passed_over.add(unit, &self.delivery);
+            } else if !self.delivery.deliver(seen, expected, unit, self.course).await {
                 return false;
             }
+        }
+        if !self.delivery.pass_over(passed_over, self.course) {
+            return false;
         }
         let (asked, cut_at) = (batch.len(), batch.cut_at);
         let missing = batch.without(&is_seen);
