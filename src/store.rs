@@ -45,6 +45,7 @@ pub use fields::ExtraField;
 pub use forget::Forgotten;
 pub use held::HeldBy;
 pub use history::HistoryEntry;
+pub use inserts::Inserts;
 pub use population::Counted;
 pub use prior::{Prior, Unsettled};
 pub use queried::QueriedUsers;

@@ -13,6 +13,11 @@ const END: i16 = -1;
 /// Timestamps count from 2000-01-01; chrono counts from 1970.
 const EPOCH_MICROS: i64 = 946_684_800_000_000;
 
+const TIME_BYTES: usize = 8;
+
+/// In front of each field.
+const LENGTH_BYTES: usize = 4;
+
 /// The version of `jsonb` in this format.
 const JSONB: u8 = 1;
 
@@ -71,7 +76,17 @@ impl Writer {
     }
 
     pub(super) fn time(&mut self, time: DateTime<Utc>) -> Result<&mut Self, Error> {
-        self.bigint(time.timestamp_micros() - EPOCH_MICROS)
+        self.bytes(&micros(time))
+    }
+
+    /// Room for a time, for [`put_times`].
+    pub(super) fn no_time(&mut self) -> Result<&mut Self, Error> {
+        self.bytes(&[0; TIME_BYTES])
+    }
+
+    /// Bytes so far.
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
     }
 
     pub(super) fn jsonb(&mut self, object: &JsonObject) -> Result<&mut Self, Error> {
@@ -88,6 +103,19 @@ impl Writer {
         self.bytes.extend_from_slice(&END.to_be_bytes());
         self.bytes
     }
+}
+
+/// Puts a time into the two fields that a row ends with.
+pub(super) fn put_times(row: &mut [u8], time: DateTime<Utc>) {
+    let micros = micros(time);
+    let last = row.len() - TIME_BYTES;
+    row[last..].copy_from_slice(&micros);
+    let before = last - LENGTH_BYTES - TIME_BYTES;
+    row[before..before + TIME_BYTES].copy_from_slice(&micros);
+}
+
+fn micros(time: DateTime<Utc>) -> [u8; TIME_BYTES] {
+    (time.timestamp_micros() - EPOCH_MICROS).to_be_bytes()
 }
 
 /// Reads what a COPY sent, row by row.

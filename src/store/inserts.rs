@@ -2,10 +2,14 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{Error, Run, copy::Writer, tx::Tx};
+use super::{
+    Error, Run,
+    copy::{self, Writer},
+    tx::Tx,
+};
 use crate::{
     compare::{Change, ChangeSet, VersionFingerprint},
-    model::{Field, ManagedUser, UserId},
+    model::{ClientId, Field, ManagedUser, UserId},
 };
 
 /// From so many on, COPY is worth its round trips.
@@ -14,21 +18,29 @@ const MANY: usize = 64;
 /// Columns of `managed_users` that are not the API's fields: id, client, version, and three times.
 const OWN_COLUMNS: i64 = 6;
 
-/// Users of whom neither row nor ledger should exist, to be written by COPY.
-#[derive(Debug)]
-pub(super) struct Inserts<'a> {
-    changes: Vec<&'a Change>,
+/// Users of whom neither row nor ledger should exist, as COPY takes them. Made before the transaction, which then does nothing but
+/// write.
+#[derive(Clone, Debug)]
+pub struct Inserts {
     /// In ascending order, as everything here is: so transactions wait for each other, and never in a circle.
     users: Vec<UserId>,
-    fingerprints: Vec<VersionFingerprint>,
+    rows: Vec<u8>,
+    /// The end of each row in `rows`, before which its two times are to be put.
+    ends: Vec<usize>,
+    /// Empty if there are none.
+    fingerprints: Vec<u8>,
 }
 
-impl<'a> Inserts<'a> {
-    /// The inserts of a set, if there are many.
-    pub(super) fn of(set: &'a ChangeSet) -> Option<Self> {
+impl Inserts {
+    /// The inserts of a client's set, if there are many.
+    ///
+    /// # Errors
+    ///
+    /// When a field is longer than Postgres takes.
+    pub fn of(client: &ClientId, set: &ChangeSet) -> Result<Option<Self>, Error> {
         let is_plain = |change: &Change| change.version == 1 && change.fields.is_empty();
         if set.inserts.len() < MANY || !set.inserts.iter().all(is_plain) {
-            return None;
+            return Ok(None);
         }
         let mut changes: Vec<&Change> = set.inserts.iter().collect();
         changes.sort_unstable_by_key(|change| change.user_id());
@@ -42,11 +54,13 @@ impl<'a> Inserts<'a> {
             .copied()
             .collect();
         fingerprints.sort_unstable_by_key(|print| print.user_id);
-        Some(Self {
-            changes,
+        let (rows, ends) = rows(client, &changes)?;
+        Ok(Some(Self {
             users,
-            fingerprints,
-        })
+            rows,
+            ends,
+            fingerprints: fingerprint_rows(client, &fingerprints)?,
+        }))
     }
 
     pub(super) fn users(&self) -> &[UserId] {
@@ -94,14 +108,13 @@ impl<'a> Inserts<'a> {
         if found.in_ledger || !has_own_columns_only {
             return Ok(false);
         }
-        let rows = self.rows(run, found.now)?;
         let copied = tx
             .copy_in(
                 "copy managed_users (
                     id, client_id, email, username, name, bio, time_zone, week_start, created_date, time_format,
                     default_schedule_id, locale, avatar_url, metadata, extra, version, first_seen_at, changed_at
                 ) from stdin (format binary)",
-                &rows,
+                &self.rows_of(found.now),
             )
             .await?;
         // Made of the rows, so that the ledger says what they became and not what was sent.
@@ -131,76 +144,90 @@ impl<'a> Inserts<'a> {
         .execute(&mut *tx)
         .await?
         .rows_affected();
-        let count = u64::try_from(self.changes.len());
+        let count = u64::try_from(self.users.len());
         if count != Ok(copied) || count != Ok(logged) {
             return Ok(false);
         }
         if !self.fingerprints.is_empty() {
             let statement = "copy record_fingerprints (user_id, client_id, version, fingerprint) from stdin (format binary)";
-            tx.copy_in(statement, &self.fingerprint_rows(run)?).await?;
+            tx.copy_in(statement, &self.fingerprints).await?;
         }
         Ok(true)
     }
 
-    fn rows(&self, run: &Run, now: DateTime<Utc>) -> Result<Vec<u8>, Error> {
-        let mut rows = Writer::with_capacity(self.changes.len() * 512);
-        for change in &self.changes {
-            let ManagedUser {
-                id,
-                email,
-                username,
-                name,
-                bio,
-                time_zone,
-                week_start,
-                created_date,
-                time_format,
-                default_schedule_id,
-                locale,
-                avatar_url,
-                metadata,
-                extra,
-            } = &change.after;
-            rows.row(18)
-                .bigint(id.0)?
-                .text(run.client_id.as_str())?
-                .text(email)?
-                .optional_text(username.as_deref())?
-                .optional_text(name.as_deref())?
-                .optional_text(bio.as_deref())?
-                .text(time_zone)?
-                .text(week_start)?
-                .time(*created_date)?;
-            match time_format {
-                Some(hours) => rows.integer(*hours)?,
-                None => rows.null(),
-            };
-            match default_schedule_id {
-                Some(id) => rows.bigint(*id)?,
-                None => rows.null(),
-            };
-            rows.optional_text(locale.as_deref())?
-                .optional_text(avatar_url.as_deref())?;
-            match metadata {
-                Some(metadata) => rows.jsonb(metadata)?,
-                None => rows.null(),
-            };
-            rows.jsonb(extra)?.integer(change.version)?.time(now)?.time(now)?;
+    fn rows_of(&self, now: DateTime<Utc>) -> Vec<u8> {
+        let mut rows = self.rows.clone();
+        for end in &self.ends {
+            copy::put_times(&mut rows[..*end], now);
         }
-        Ok(rows.finish())
+        rows
     }
+}
 
-    fn fingerprint_rows(&self, run: &Run) -> Result<Vec<u8>, Error> {
-        let mut rows = Writer::with_capacity(self.fingerprints.len() * 80);
-        for print in &self.fingerprints {
-            rows.row(4)
-                .bigint(print.user_id.0)?
-                .text(run.client_id.as_str())?
-                .integer(print.version)?
-                .bytes(print.fingerprint.as_bytes())?;
-        }
-        Ok(rows.finish())
+/// With times that are none yet.
+fn rows(client: &ClientId, changes: &[&Change]) -> Result<(Vec<u8>, Vec<usize>), Error> {
+    let mut rows = Writer::with_capacity(changes.len() * 512);
+    let mut ends = Vec::with_capacity(changes.len());
+    for change in changes {
+        let ManagedUser {
+            id,
+            email,
+            username,
+            name,
+            bio,
+            time_zone,
+            week_start,
+            created_date,
+            time_format,
+            default_schedule_id,
+            locale,
+            avatar_url,
+            metadata,
+            extra,
+        } = &change.after;
+        rows.row(18)
+            .bigint(id.0)?
+            .text(client.as_str())?
+            .text(email)?
+            .optional_text(username.as_deref())?
+            .optional_text(name.as_deref())?
+            .optional_text(bio.as_deref())?
+            .text(time_zone)?
+            .text(week_start)?
+            .time(*created_date)?;
+        match time_format {
+            Some(hours) => rows.integer(*hours)?,
+            None => rows.null(),
+        };
+        match default_schedule_id {
+            Some(id) => rows.bigint(*id)?,
+            None => rows.null(),
+        };
+        rows.optional_text(locale.as_deref())?
+            .optional_text(avatar_url.as_deref())?;
+        match metadata {
+            Some(metadata) => rows.jsonb(metadata)?,
+            None => rows.null(),
+        };
+        rows.jsonb(extra)?.integer(change.version)?.no_time()?.no_time()?;
+        ends.push(rows.len());
     }
+    Ok((rows.finish(), ends))
+}
+
+fn fingerprint_rows(client: &ClientId, fingerprints: &[VersionFingerprint]) -> Result<Vec<u8>, Error> {
+    if fingerprints.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut rows = Writer::with_capacity(fingerprints.len() * 80);
+    for print in fingerprints {
+        rows.row(4)
+            .bigint(print.user_id.0)?
+            .text(client.as_str())?
+            .integer(print.version)?
+            .bytes(print.fingerprint.as_bytes())?;
+    }
+    Ok(rows.finish())
 }
 
 /// Whether a SQLSTATE is of the rows or of the table they are for: what COPY cannot do (with row-level security), data,

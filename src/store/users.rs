@@ -120,10 +120,24 @@ impl Store {
     /// [`Error::Fenced`] when a later pass has begun, [`Error::Conflict`] when a row is not as it was compared or a
     /// user was forgotten since; nothing is written then. When the connection breaks, the set may or may not have been written: compare again.
     pub async fn apply(&self, run: &Run, set: &ChangeSet) -> Result<(), Error> {
+        let inserts = Inserts::of(&run.client_id, set)?;
+        self.apply_with(run, set, inserts.as_ref()).await
+    }
+
+    /// As [`Store::apply`], with what [`Inserts::of`] made of the set beforehand.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::apply`].
+    pub async fn apply_with(
+        &self,
+        run: &Run,
+        set: &ChangeSet,
+        inserts: Option<&Inserts>,
+    ) -> Result<(), Error> {
         crash_point!("batch::before");
-        let inserts = Inserts::of(set);
         let mut tx = self.begin_writing(run, set).await?;
-        let written = match &inserts {
+        let written = match inserts {
             Some(inserts) if inserts.write(&mut tx, run).await? => inserts.users(),
             Some(_) => {
                 // What is in the way is found out, and said, by the statement that meets it row by row.

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::{
     BATCH, LARGE_BATCH, Pass,
-    batch::{Batch, Reader},
+    batch::{Batch, Compared, Reader},
     beforehand::Beforehand,
     frontier::Frontier,
     plan::Looking,
@@ -218,8 +218,8 @@ async fn take_batch<S: Source>(
             Some(compared) => compared,
             None => reader.compare(batch).await,
         };
-        let mut set = match compared {
-            Ok(set) => set,
+        let (mut set, inserts) = match compared {
+            Ok(Compared { set, inserts }) => (set, inserts),
             Err(error) => {
                 retries.wait(pass.store.name_holder(error).await).await?;
                 continue;
@@ -232,7 +232,7 @@ async fn take_batch<S: Source>(
         let Some(run) = reader.run.filter(|_| !set.writes_nothing()) else {
             break set;
         };
-        let error = match bounded(pass.store.apply(run, &set)).await {
+        let error = match bounded(pass.store.apply_with(run, &set, inserts.as_ref())).await {
             Ok(()) => break set,
             Err(error) => error,
         };

@@ -1,13 +1,16 @@
 //! Users that are compared and written together.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use super::{Pass, apply::bounded, queue::Sighting, spelled::Spelled};
 use crate::{
     calcom::Source,
-    compare::{self, ChangeSet},
-    model::{Observation, UserId},
-    store::{Error, Run},
+    compare::{self, ChangeSet, Known},
+    model::{ClientId, Observation, UserId},
+    store::{Error, Inserts, Run},
 };
 
 /// A batch, and what it comes to if the mirror is still as it was when the batch was compared.
@@ -15,18 +18,28 @@ use crate::{
 pub(super) struct Batch {
     /// Of a user that was seen twice, the second time is of no account: lists of a source may overlap. The other is seen in the
     /// next pass.
-    sightings: Vec<Sighting>,
+    sightings: Arc<Vec<Sighting>>,
     users: HashSet<UserId>,
     /// Taken by the first attempt to write it.
-    pub(super) compared: Option<Result<ChangeSet, Error>>,
+    pub(super) compared: Option<Result<Compared, Error>>,
+}
+
+/// What a batch comes to.
+#[derive(Debug)]
+pub(super) struct Compared {
+    pub(super) set: ChangeSet,
+    /// Of a set that inserts many users, as the database takes them.
+    pub(super) inserts: Option<Inserts>,
 }
 
 impl Batch {
     /// Each user once.
     pub(super) fn observed(&self) -> impl Iterator<Item = &Observation> + Clone {
-        self.sightings[..self.users.len()]
-            .iter()
-            .map(|sighting| &sighting.observation)
+        self.only_once().iter().map(|sighting| &sighting.observation)
+    }
+
+    fn only_once(&self) -> &[Sighting] {
+        &self.sightings[..self.users.len()]
     }
 
     /// All of them, for giving back what they take.
@@ -62,12 +75,13 @@ pub(super) struct Reader<'a, 'p, S> {
 impl<S: Source> Reader<'_, '_, S> {
     pub(super) async fn read(&self, sightings: Vec<Sighting>) -> Batch {
         let mut batch = only_once(sightings);
-        batch.compared = Some(self.compare(&batch).await);
+        let compared = self.compare(&batch).await;
+        batch.compared = Some(compared);
         batch
     }
 
     /// What the batch comes to now. New fields are left out: they depend on the batches before.
-    pub(super) async fn compare(&self, batch: &Batch) -> Result<ChangeSet, Error> {
+    pub(super) async fn compare(&self, batch: &Batch) -> Result<Compared, Error> {
         let ids: Vec<UserId> = batch.observed().map(Observation::user_id).collect();
         // Where there are no tables, nobody is known.
         let known = if self.tables {
@@ -76,18 +90,60 @@ impl<S: Source> Reader<'_, '_, S> {
         } else {
             HashMap::new()
         };
-        let observed: Vec<Observation> = batch.observed().cloned().collect();
-        let mut set = compare::diff(&self.pass.client.id, observed, &known);
-        set.bookkeeping.fingerprints = self.spelled(batch).of(&set, &known);
-        Ok(set)
+        let comparison = Comparison {
+            client: self.pass.client.id.clone(),
+            sightings: Arc::clone(&batch.sightings),
+            once: batch.len(),
+            known,
+            renews: self.renews,
+            writes: self.run.is_some(),
+        };
+        // Thousands of users take milliseconds, in which nothing else of the pass would go on.
+        match tokio::task::spawn_blocking(move || comparison.made()).await {
+            Ok(compared) => compared,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => Err(Error::Unavailable("the program ends".to_owned())),
+            },
+        }
     }
 
     pub(super) fn spelled<'b>(&'b self, batch: &'b Batch) -> Spelled<'b> {
         Spelled {
             client: &self.pass.client.id,
-            batch: &batch.sightings[..batch.users.len()],
+            batch: batch.only_once(),
             renews: self.renews,
         }
+    }
+}
+
+/// A batch and what the mirror knows of it, to be compared.
+struct Comparison {
+    client: ClientId,
+    sightings: Arc<Vec<Sighting>>,
+    /// So many of them, the first, are of one user each.
+    once: usize,
+    known: HashMap<UserId, Known>,
+    renews: bool,
+    writes: bool,
+}
+
+impl Comparison {
+    fn made(self) -> Result<Compared, Error> {
+        let spelled = Spelled {
+            client: &self.client,
+            batch: &self.sightings[..self.once],
+            renews: self.renews,
+        };
+        let observed = spelled.batch.iter().map(|sighting| sighting.observation.clone());
+        let mut set = compare::diff(&self.client, observed.collect(), &self.known);
+        set.bookkeeping.fingerprints = spelled.of(&set, &self.known);
+        let inserts = if self.writes {
+            Inserts::of(&self.client, &set)?
+        } else {
+            None
+        };
+        Ok(Compared { set, inserts })
     }
 }
 
@@ -99,7 +155,7 @@ fn only_once(sightings: Vec<Sighting>) -> Batch {
         .partition(|sighting| users.insert(sighting.observation.user_id()));
     sightings.extend(again);
     Batch {
-        sightings,
+        sightings: Arc::new(sightings),
         users,
         compared: None,
     }

@@ -8,13 +8,16 @@ use crate::model::{Fingerprint, Observation};
 /// Enough that neither half waits for the other's every step.
 const OBSERVATIONS: usize = 64;
 
-/// What may wait or be in a batch, in KiB. Each byte of it is held several times over while a batch is written. A record that
-/// is larger than all of it goes alone.
-const ROOM: u32 = 2 * 1024;
+/// In which room is counted: a fraction of a small record.
+const UNIT_BYTES: usize = 256;
 
-/// A batch is written when it weighs so many bytes. Half of the room, so that the other half fills meanwhile, and a batch finds
-/// more unless a single record is larger than what is left; then the batch's age ends its wait.
-pub(super) const MAX_BATCH_BYTES: usize = ROOM as usize * 1024 / 2;
+/// What may wait or be in batches, in units: 4 MiB. Each byte of it is held several times over while a batch is written. A record
+/// that is larger than all of it goes alone.
+const ROOM: u32 = 16 * 1024;
+
+/// A batch is written when it weighs so many bytes. Less than half of the room, so that the next one fills meanwhile, and a batch
+/// finds more unless a single record is larger than what is left; then the batch's age ends its wait.
+pub(super) const MAX_BATCH_BYTES: usize = ROOM as usize * UNIT_BYTES / 4;
 
 /// A user that has to be compared.
 #[derive(Clone, Debug)]
@@ -107,10 +110,10 @@ impl Drop for Receiver<'_> {
     }
 }
 
-/// In KiB, of which the smallest takes one.
+/// In units.
 fn share(sighting: &Sighting) -> u32 {
-    let kib = sighting.observation.weight().div_ceil(1024);
-    u32::try_from(kib).unwrap_or(ROOM).clamp(1, ROOM)
+    let units = sighting.observation.weight().div_ceil(UNIT_BYTES);
+    u32::try_from(units).unwrap_or(ROOM).clamp(1, ROOM)
 }
 
 #[cfg(test)]
@@ -122,14 +125,14 @@ mod tests {
 
     /// So many eighths of the room, but for what else an observation weighs.
     fn eighths(id: i64, count: u32) -> Sighting {
-        let kib = (ROOM / 8 * count).saturating_sub(1) as usize;
+        let units = (ROOM / 8 * count).saturating_sub(1) as usize;
         let observation = Observation::Unreadable(Reject {
             id: UserId(id),
             faults: vec![FieldFault {
                 field: String::new(),
                 why: String::new(),
             }],
-            record: "x".repeat(kib * 1024),
+            record: "x".repeat(units * UNIT_BYTES),
         });
         Sighting {
             observation,
