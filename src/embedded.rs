@@ -97,6 +97,10 @@ impl Embedded {
     /// # Errors
     /// Each says what to do. The server's own words are quoted where it refused to start.
     pub async fn start(options: Options) -> Result<Self, Error> {
+        if !options.data_dir.exists() {
+            // Before a directory is made for nothing, or is refused, as in an image with neither Postgres nor a place to write.
+            Search::of_this_machine().choose(None, &options.data_dir).await?;
+        }
         let account = Account::for_cluster(&options.data_dir.join("data"))?;
         let home = Home::prepare(&options.data_dir, &account)?;
         let lock = home.lock(&account).await?;

@@ -165,6 +165,21 @@ async fn a_bin_dir_without_postgres_is_named() {
     kill_hard(child);
 }
 
+/// As in the container image, which has neither the programs nor a place to write.
+#[tokio::test]
+async fn missing_programs_are_named_before_a_directory_that_cannot_be_made() {
+    let empty = home();
+    let file = empty.path().join("file");
+    fs::write(&file, "").expect("the directory takes a file");
+    let bin_dir = empty.path().to_str().expect("the path is text");
+    let (child, answer) = spawn(&file.join("postgres"), &[("PG_BIN_DIR", bin_dir)]);
+    assert_eq!(
+        answer,
+        format!("refused: PG_BIN_DIR names {bin_dir}, which cannot serve: there is no `initdb` in it")
+    );
+    kill_hard(child);
+}
+
 #[tokio::test]
 async fn the_server_does_not_see_our_environment() {
     if !Path::new("/proc/self/environ").exists() {
