@@ -1,5 +1,7 @@
 //! What is shipped beside the program, as far as no container engine is needed to see it.
 
+mod kubernetes;
+
 use std::path::Path;
 
 use calmirror::{
@@ -14,6 +16,10 @@ fn shipped(path: &str) -> std::path::PathBuf {
 
 fn read(path: &str) -> String {
     std::fs::read_to_string(shipped(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+fn yaml(path: &str) -> yaml_serde::Value {
+    yaml_serde::from_str(&read(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
 /// The compose file's simulator has ids and secrets that follow from its seed: the demo's configuration must have the same.
