@@ -2,6 +2,7 @@
 
 mod image;
 mod kubernetes;
+mod observability;
 
 use std::path::Path;
 
