@@ -33,7 +33,7 @@ sqlx-prepare:
 deny:
     cargo deny check
 
-# Checks the systemd unit and the compose file
+# Checks the systemd unit, the compose file and Prometheus's rules
 packaging:
     packaging/check
 

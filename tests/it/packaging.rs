@@ -1,18 +1,13 @@
 //! What is shipped beside the program, as far as no container engine is needed to see it.
 
+mod compose;
 mod image;
 mod kubernetes;
 mod observability;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use calmirror::{
-    config::{Config, Environment, Secrets},
-    simulator::{Simulator, SimulatorConfig},
-};
-use secrecy::ExposeSecret;
-
-fn shipped(path: &str) -> std::path::PathBuf {
+fn shipped(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
@@ -22,45 +17,6 @@ fn read(path: &str) -> String {
 
 fn yaml(path: &str) -> yaml_serde::Value {
     yaml_serde::from_str(&read(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
-}
-
-/// The compose file's simulator has ids and secrets that follow from its seed: the demo's configuration must have the same.
-#[tokio::test]
-async fn the_compose_demo_is_configured_for_its_simulator() {
-    let compose = read("docker-compose.yml");
-    assert!(
-        compose.contains(r#""300", --clients, "2", --seed, "1""#),
-        "the flags that this test repeats"
-    );
-    let variables = compose.lines().filter_map(|line| {
-        let (name, value) = line.trim().split_once(": ")?;
-        (name.starts_with("CAL_SECRET_") || name == "CALMIRROR__DATABASE__URL").then_some((name, value))
-    });
-    // Both services name a database; the demo's is the last.
-    let environment = Environment::from_pairs(variables);
-    let config = Config::load(
-        &shipped("packaging/demo/config.toml"),
-        &environment,
-        Secrets::Read,
-    )
-    .expect("the demo's configuration is whole")
-    .config;
-    let simulator = Simulator::start(SimulatorConfig {
-        seed: 1,
-        clients: 2,
-        users_per_client: 300,
-        ..SimulatorConfig::default()
-    })
-    .await
-    .expect("the simulator starts");
-    for (configured, simulated) in config.clients.iter().zip(simulator.clients()) {
-        assert_eq!(configured.name, simulated.name);
-        assert_eq!(configured.id.as_str(), simulated.id);
-        assert_eq!(configured.secret.expose_secret(), simulated.secret);
-        let users: Vec<i64> = configured.watch.listed.iter().map(|user| user.0).collect();
-        assert_eq!(users, simulated.users);
-    }
-    assert_eq!(config.clients.len(), 2);
 }
 
 #[test]
