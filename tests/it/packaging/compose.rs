@@ -279,8 +279,6 @@ fn the_configuration_to_start_from_is_whole_once_its_secret_is_there() {
         );
         assert_eq!(listen.port(), 9470);
         assert!(config.server.token.is_some());
-        // As Prometheus calls it.
-        assert_eq!(config.server.hosts, ["calmirror"]);
         assert!(matches!(config.database.url, DatabaseUrl::Postgres(_)));
     }
     assert!(read("packaging/prometheus/prometheus.yml").contains("targets: [\"calmirror:9470\"]"));
