@@ -8,6 +8,7 @@ pub mod config;
 pub mod demo;
 pub mod exit;
 pub mod forget;
+pub mod grants;
 pub mod history;
 pub mod init;
 pub mod migrate;
@@ -91,6 +92,8 @@ enum Command {
     Verify(verify::VerifyArgs),
     /// Bring the database's tables up to this version
     Migrate,
+    /// Print the SQL for three roles that may do no more than they have to
+    Grants(grants::GrantsArgs),
     /// Print the effective configuration, secrets masked
     Config,
     /// Serve a simulated Cal.com
@@ -131,6 +134,9 @@ impl Cli {
                 verify::run(args, self.load(environment, Secrets::LeftAlone)?, &mut out).await
             }
             Command::Migrate => migrate::run(self.load(environment, Secrets::LeftAlone)?, &mut out).await,
+            Command::Grants(args) => {
+                grants::run(args, &self.load(environment, Secrets::LeftAlone)?, &mut out)
+            }
             Command::Config => {
                 let config = self.load(environment, Secrets::LeftAlone)?;
                 config::run(&config, self.output == Output::Json, &mut out.writer)?;

@@ -39,6 +39,18 @@ pub enum Error {
     /// Migrate first.
     #[error("the database has no tables of calmirror, or older ones, in schema {schema}")]
     NotMigrated { schema: String },
+    /// The owner of the tables migrates.
+    #[error(
+        "schema {schema} lacks {pending} migrations of calmirror, which the user of database.url may not make: {said}"
+    )]
+    MayNotMigrate {
+        schema: String,
+        pending: usize,
+        said: String,
+    },
+    /// The owner of the tables does it.
+    #[error("user {user} lacks {}", .lacks.join(", "))]
+    Denied { user: String, lacks: Vec<String> },
     /// A part of the schema is gone, or was never made.
     #[error("something of the mirror is missing in the database: {0}")]
     Missing(String),
@@ -64,6 +76,8 @@ impl Error {
             | Self::Fenced { .. }
             | Self::SourceChanged { .. }
             | Self::NotMigrated { .. }
+            | Self::MayNotMigrate { .. }
+            | Self::Denied { .. }
             | Self::Missing(_)
             | Self::Newer(_)
             | Self::Query(_)
@@ -90,6 +104,12 @@ impl Error {
                 Some("`calmirror verify` says what is wrong, and with --repair sets right what it can")
             }
             Self::NotMigrated { .. } => Some("run `calmirror migrate`"),
+            Self::MayNotMigrate { .. } => Some(
+                "run `calmirror migrate` with the address of the role that owns the tables, and what `calmirror grants` prints after it",
+            ),
+            Self::Denied { .. } => Some(
+                "do this with the address of the role that owns the tables, the migrator of `calmirror grants`",
+            ),
             Self::Missing(_) => Some(
                 "run `calmirror migrate`; if it has nothing to do, restore what was dropped, or rename it back",
             ),
@@ -176,7 +196,9 @@ fn refusal_remedy(code: &str) -> Option<&'static str> {
             Some("correct user and password in database.url, or what the server allows them")
         }
         // insufficient_privilege.
-        "42501" => Some("grant it to the user of database.url"),
+        "42501" => Some(
+            "grant it to the user of database.url, as `calmirror grants` prints it; what passes do not do is for the role that owns the tables",
+        ),
         _ => None,
     }
 }

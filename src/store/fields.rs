@@ -41,9 +41,12 @@ pub(super) async fn write(tx: &mut Tx, run: &Run, fields: &[NewField]) -> Result
         return Ok(());
     }
     // Passes over two clients may find more fields at once than there is room for.
-    sqlx::query!("lock table extra_fields in share row exclusive mode")
-        .execute(&mut *tx)
-        .await?;
+    // A lock of the table would take the right to change what is in it.
+    sqlx::query!(
+        "select pg_advisory_xact_lock(hashtextextended('calmirror extra_fields ' || current_schema(), 0))"
+    )
+    .execute(&mut *tx)
+    .await?;
     let names: Vec<String> = fields.iter().map(|field| field.name.clone()).collect();
     sqlx::query!(
         r#"

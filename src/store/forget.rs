@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use super::{Error, Store, tx::Tx};
+use super::{Error, Store, rights, tx::Tx};
 use crate::{compare::ChangeSet, model::UserId};
 
 /// A user that is erased. Serialized as `forget --output json` prints it.
@@ -38,9 +38,10 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// What Postgres says.
+    /// [`Error::Denied`] for a user who has no right to; otherwise what Postgres says.
     pub async fn forget(&self, user: UserId) -> Result<Option<Forgotten>, Error> {
         let mut tx = self.begin().await?;
+        rights::check_forget(&mut tx).await?;
         // Each writer locks its client's row here first. A client's very first pass has no row yet, but adds one.
         sqlx::query!("lock table sync_state in exclusive mode")
             .execute(&mut tx)

@@ -56,9 +56,13 @@ async fn holder(tx: &mut Tx) -> Result<Option<String>, Error> {
     Ok(holder.map(|holder| {
         let user = holder.user.unwrap_or_default();
         let application = holder.application.unwrap_or_default();
-        let seconds = holder.seconds.unwrap_or_default();
+        // Since when is shown to those only who may see it.
+        let time = holder.seconds.map_or_else(
+            || "holds locks on the mirror's tables".to_owned(),
+            |seconds| format!("has held locks on the mirror's tables for {seconds} s"),
+        );
         format!(
-            "session {} of user {user:?} (application {application:?}) has held locks on the mirror's tables for {seconds} s",
+            "session {} of user {user:?} (application {application:?}) {time}",
             holder.pid
         )
     }))

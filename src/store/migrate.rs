@@ -1,15 +1,20 @@
 //! Bringing the database's schema up to this version.
 
-use sqlx::{AssertSqlSafe, migrate::Migrator};
+use sqlx::{
+    AssertSqlSafe,
+    migrate::{MigrateError, Migrator},
+};
 
 use super::{Error, Store, quote_identifier};
 use crate::crash_point::crash_point;
 
 /// In the mirror's own schema, under a name that another application's sqlx migrations do not take.
-const MIGRATIONS_TABLE: &str = "calmirror_migrations";
+pub(super) const MIGRATIONS_TABLE: &str = "calmirror_migrations";
 
 /// Any constant will do: it keeps two migrations of one database from overlapping.
 const MIGRATION_LOCK: i64 = 0x0063_616c_6d69_7272;
+
+const INSUFFICIENT_PRIVILEGE: &str = "42501";
 
 /// Our names only: a newer PgBouncer keeps statements of its own on the connection.
 const DEALLOCATE: &str = r"
@@ -27,7 +32,8 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`Error::Newer`] when the database is ahead of this version; otherwise what Postgres says.
+    /// [`Error::Newer`] when the database is ahead of this version, [`Error::MayNotMigrate`] when it lacks migrations and we
+    /// the right to make them; otherwise what Postgres says.
     pub async fn migrate(&self) -> Result<usize, Error> {
         let pending = match self.pending_migrations().await {
             Ok(0) => return Ok(0),
@@ -35,6 +41,20 @@ impl Store {
             Err(Error::NotMigrated { .. }) => migrator().iter().count(),
             Err(error) => return Err(error),
         };
+        match self.apply_migrations().await {
+            Ok(()) => Ok(pending),
+            Err(error) => Err(match denial(&error) {
+                Some(said) => Error::MayNotMigrate {
+                    schema: self.schema.clone(),
+                    pending,
+                    said,
+                },
+                None => error.into(),
+            }),
+        }
+    }
+
+    async fn apply_migrations(&self) -> Result<(), MigrateError> {
         let mut tx = self.pool.begin_with(AssertSqlSafe(self.begin.clone())).await?;
         // A session's lock would outlive the transaction in PgBouncer, so sqlx's own is off.
         sqlx::query("select pg_advisory_xact_lock($1)")
@@ -62,7 +82,7 @@ impl Store {
         crash_point!("migration::before_commit");
         tx.commit().await?;
         crash_point!("migration::after_commit");
-        Ok(pending)
+        Ok(())
     }
 
     /// How many migrations the database lacks.
@@ -107,6 +127,15 @@ impl Store {
             .filter(|migration| !applied.contains(&migration.version))
             .count())
     }
+}
+
+/// What Postgres says, where it is a right that is missing.
+fn denial(error: &MigrateError) -> Option<String> {
+    let (MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) = error else {
+        return None;
+    };
+    let error = error.as_database_error()?;
+    (error.code().as_deref() == Some(INSUFFICIENT_PRIVILEGE)).then(|| error.message().to_owned())
 }
 
 fn migrator() -> Migrator {
