@@ -31,7 +31,7 @@ use serde::Serialize;
 
 use self::exit::Exit;
 use crate::{
-    config::{Config, Environment, Secrets},
+    config::{Config, Environment, Loaded, Secrets},
     shutdown::Shutdown,
     telemetry,
 };
@@ -116,7 +116,10 @@ impl Cli {
                 let args = args.clone().writing_to(self.config.as_deref());
                 init_and_check(&args, &mut out, environment).await
             }
-            Command::Check => check::run(self.load(environment, Secrets::Read)?, &mut out).await,
+            Command::Check => {
+                let loaded = self.load_quietly(environment, Secrets::Read)?;
+                check::run(loaded.config, &loaded.warnings, &mut out).await
+            }
             Command::Plan(args) => plan::run(args, self.load(environment, args.secrets())?, &mut out).await,
             Command::Sync(args) => sync::run(args, self.load(environment, Secrets::Read)?, &mut out).await,
             Command::Run => run::run(self.load(environment, Secrets::Read)?).await,
@@ -153,13 +156,19 @@ impl Cli {
 
     /// Reads the configuration and starts logging as it says. Only what asks Cal.com wants the secrets.
     fn load(&self, environment: &Environment, secrets: Secrets) -> anyhow::Result<Config> {
-        let path = Config::find(self.config.as_deref())?;
-        let loaded = Config::load(&path, environment, secrets)?;
-        start_logging(&loaded.config, environment)?;
+        let loaded = self.load_quietly(environment, secrets)?;
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
         }
         Ok(loaded.config)
+    }
+
+    /// The same for a command whose results its warnings are.
+    fn load_quietly(&self, environment: &Environment, secrets: Secrets) -> anyhow::Result<Loaded> {
+        let path = Config::find(self.config.as_deref())?;
+        let loaded = Config::load(&path, environment, secrets)?;
+        start_logging(&loaded.config, environment)?;
+        Ok(loaded)
     }
 }
 
@@ -181,7 +190,8 @@ async fn init_and_check(
     };
     if let Some(config) = written {
         start_logging(&config, environment)?;
-        return check::run(config, out).await;
+        // What there is to warn of, `init` has said.
+        return check::run(config, &[], out).await;
     }
     Ok(Exit::Success)
 }

@@ -1,5 +1,6 @@
 //! `calmirror check`: would a pass work? Configuration, database, and one request a client.
 
+mod rights;
 #[cfg(test)]
 mod tests;
 
@@ -15,7 +16,7 @@ use super::{
 };
 use crate::{
     calcom::{self, Source},
-    config::{Client, Config},
+    config::{Client, Config, Warning},
     model::{Observation, UserId},
     store::{self, Store},
     sync::Watched,
@@ -26,22 +27,40 @@ use crate::{
 struct Finding {
     /// `config`, `database` or the client's name.
     subject: String,
+    /// Nothing is in the way of a pass. True of a warning too.
     ok: bool,
+    sign: Sign,
     message: String,
     remedy: Option<String>,
     #[serde(skip)]
     exit: Exit,
 }
 
-pub(super) async fn run(config: Config, out: &mut Out) -> anyhow::Result<Exit> {
+/// What a finding is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Sign {
+    Ok,
+    /// Passes work, and an operator should change something all the same. No matter to the exit code.
+    Warn,
+    Fault,
+}
+
+pub(super) async fn run(config: Config, warnings: &[Warning], out: &mut Out) -> anyhow::Result<Exit> {
     let message = format!(
         "clients: {}, users: {}",
         config.clients.len(),
         users(&config.clients)
     );
     let mut exit = report(out, Finding::fine("config", message))?;
+    for warning in warnings {
+        exit = exit.max(report(out, rights::of_config(warning))?);
+    }
     let mirror = Mirror::open(config).await?;
     exit = exit.max(report(out, database(&mirror.database).await)?);
+    for warning in rights::warnings(&mirror.database).await {
+        exit = exit.max(report(out, warning)?);
+    }
     for index in 0..mirror.clients.len() {
         exit = exit.max(report(out, client(&mirror, index).await)?);
     }
@@ -79,9 +98,11 @@ async fn database(database: &Database) -> Finding {
     }
 }
 
-/// Missing tables are no fault: the first pass makes them.
+/// Missing tables are no fault where the first pass makes them.
 async fn readiness(store: &Store) -> Result<String, store::Error> {
-    match store.pending_migrations().await {
+    let pending = store.pending_migrations().await;
+    rights::to_migrate(store, &pending).await?;
+    match pending {
         Ok(0) => Ok(format!("schema {} is up to date", store.schema())),
         Ok(pending) => Ok(format!(
             "schema {}: {pending} migrations are due at the next pass",
@@ -129,6 +150,7 @@ async fn client(mirror: &Mirror, index: usize) -> Finding {
         Err(error) => Finding {
             subject: name.clone(),
             ok: false,
+            sign: Sign::Fault,
             message: error.to_string(),
             remedy: error.remedy(),
             exit: if error.is_unavailable() {
@@ -168,6 +190,7 @@ impl Finding {
         Self {
             subject: subject.to_owned(),
             ok: false,
+            sign: Sign::Fault,
             message: error.to_string(),
             remedy: error.remedy().map(str::to_owned),
             exit: if error.is_transient() {
@@ -182,9 +205,18 @@ impl Finding {
         Self {
             subject: subject.to_owned(),
             ok: true,
+            sign: Sign::Ok,
             message,
             remedy: None,
             exit: Exit::Success,
+        }
+    }
+
+    fn warning(subject: &str, message: String, remedy: Option<String>) -> Self {
+        Self {
+            sign: Sign::Warn,
+            remedy,
+            ..Self::fine(subject, message)
         }
     }
 }
@@ -198,10 +230,10 @@ fn print(out: &mut Out, finding: &Finding) -> anyhow::Result<()> {
     if out.format == Output::Json {
         return out.json(finding);
     }
-    let (sign, colour) = if finding.ok {
-        ("ok   ", AnsiColor::Green)
-    } else {
-        ("fault", AnsiColor::Red)
+    let (sign, colour) = match finding.sign {
+        Sign::Ok => ("ok   ", AnsiColor::Green),
+        Sign::Warn => ("warn ", AnsiColor::Yellow),
+        Sign::Fault => ("fault", AnsiColor::Red),
     };
     let style = Style::new().fg_color(Some(colour.into()));
     out.line(format_args!(

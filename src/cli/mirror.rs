@@ -80,6 +80,11 @@ impl Database {
         self.embedded.as_ref().map(|local| local.psql.clone())
     }
 
+    /// Whether the server is our own.
+    pub fn is_embedded(&self) -> bool {
+        self.embedded.is_some()
+    }
+
     /// Makes the database ready for a pass: an embedded server that ended by itself is started again, and tables that are
     /// missing are made. Asked before each pass, since either can be lost while the daemon runs.
     async fn prepare(&self) -> Result<(), store::Error> {

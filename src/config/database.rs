@@ -79,6 +79,7 @@ pub(super) fn read(root: &Table, reading: &mut Reading<'_>) -> Database {
         url: match url {
             Some(said) if said.value != EMBEDDED => {
                 check_url(&said, &section, reading);
+                warn_if_readable(&said, &section, reading);
                 DatabaseUrl::Postgres(SecretString::from(said.value))
             }
             // Its fault is reported; where data would go is then no question.
@@ -162,6 +163,19 @@ fn schema(said: Said<String>, section: &Section<'_>, reading: &mut Reading<'_>) 
     };
     reading.fault(&said.origin, section.key("schema"), message, "");
     None
+}
+
+/// A password that stands in the file itself is as secret as the file is.
+fn warn_if_readable(said: &Said<String>, section: &Section<'_>, reading: &mut Reading<'_>) {
+    if reading.is_on_disk && matches!(said.origin, Origin::Byte(_)) && holds_password(&said.value) {
+        let file = reading.file;
+        reading.warn_if_open(
+            file,
+            &said.origin,
+            &section.key("url"),
+            ", which holds a password,",
+        );
+    }
 }
 
 /// The address may hold a password: no part of it goes into a message.

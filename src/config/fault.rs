@@ -71,6 +71,13 @@ impl fmt::Display for Fault {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Warning(pub(super) Fault);
 
+impl Warning {
+    /// What there is to know, with the place and the key that it is of.
+    pub fn fault(&self) -> &Fault {
+        &self.0
+    }
+}
+
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)

@@ -73,7 +73,9 @@ impl Config {
         })?;
         let text = String::from_utf8(bytes)
             .map_err(|_| whole("is not UTF-8".to_owned(), "save it as plain text"))?;
-        Self::parse(&text, path, environment, secrets)
+        let mut reading = Reading::new(path, &text, environment, secrets);
+        reading.is_on_disk = true;
+        Self::judge(&text, reading)
     }
 
     /// Overrides and checks a configuration's text; `path` is what faults call it and what relative paths are
@@ -87,7 +89,10 @@ impl Config {
         environment: &Environment,
         secrets: Secrets,
     ) -> Result<Loaded, Faults> {
-        let mut reading = Reading::new(path, text, environment, secrets);
+        Self::judge(text, Reading::new(path, text, environment, secrets))
+    }
+
+    fn judge(text: &str, mut reading: Reading<'_>) -> Result<Loaded, Faults> {
         let (document, errors) = DeTable::parse_recoverable(text);
         let mut root = Table::from(document.get_ref());
         overrides::apply(&mut root, &mut reading);
@@ -109,7 +114,7 @@ impl Config {
                 warnings: reading.warnings,
             })
         } else {
-            Err(Faults::new(reading.faults, path))
+            Err(Faults::new(reading.faults, reading.file))
         }
     }
 }

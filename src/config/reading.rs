@@ -1,6 +1,10 @@
 //! One reading of a configuration: what it may look at, and what it found wrong so far.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
 
 use super::{
     environment::Environment,
@@ -16,6 +20,8 @@ pub(super) struct Reading<'a> {
     pub(super) file: &'a Path,
     pub(super) environment: &'a Environment,
     pub(super) secrets: Secrets,
+    /// The text is what stands in the file, which need not be so before it is written.
+    pub(super) is_on_disk: bool,
     text: &'a str,
     line_starts: Vec<usize>,
     pub(super) faults: Vec<Fault>,
@@ -31,6 +37,7 @@ impl<'a> Reading<'a> {
             file,
             environment,
             secrets,
+            is_on_disk: false,
             text,
             line_starts,
             faults: Vec::new(),
@@ -77,6 +84,23 @@ impl<'a> Reading<'a> {
             message: message.into(),
             remedy: remedy.into(),
         }));
+    }
+
+    /// Warns of a file that holds a secret, where others than its owner can read it.
+    pub(super) fn warn_if_open(&mut self, path: &Path, origin: &Origin, key: &str, holds: &str) {
+        // Container engines mount secrets there, readable for all of the one user that the container has.
+        if path.starts_with("/run/secrets") {
+            return;
+        }
+        let Ok(metadata) = fs::metadata(path) else { return };
+        if metadata.permissions().mode() & 0o044 != 0 {
+            self.warn(
+                origin,
+                key,
+                format!("{}{holds} can be read by others", path.display()),
+                format!("chmod 600 {}", path.display()),
+            );
+        }
     }
 
     pub(super) fn place(&self, origin: &Origin) -> Place {

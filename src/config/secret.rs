@@ -2,7 +2,6 @@
 
 use std::{
     fmt, fs, io,
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -145,7 +144,7 @@ fn from_table(
         SecretSource::File(path) => {
             let found = from_file(path);
             if found.is_ok() {
-                warn_if_open(path, &said.origin, &key, reading);
+                reading.warn_if_open(path, &said.origin, &key, "");
             }
             found
         }
@@ -233,21 +232,5 @@ fn unfit(secret: &str) -> Option<&'static str> {
         Some("holds a character that no secret has, such as a line break")
     } else {
         None
-    }
-}
-
-fn warn_if_open(path: &Path, origin: &Origin, key: &str, reading: &mut Reading<'_>) {
-    // Container engines mount secrets there, readable for all of the one user that the container has.
-    if path.starts_with("/run/secrets") {
-        return;
-    }
-    let Ok(metadata) = fs::metadata(path) else { return };
-    if metadata.permissions().mode() & 0o044 != 0 {
-        reading.warn(
-            origin,
-            key,
-            format!("{} can be read by others", path.display()),
-            format!("chmod 600 {}", path.display()),
-        );
     }
 }

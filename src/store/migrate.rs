@@ -38,7 +38,7 @@ impl Store {
         let pending = match self.pending_migrations().await {
             Ok(0) => return Ok(0),
             Ok(pending) => pending,
-            Err(Error::NotMigrated { .. }) => migrator().iter().count(),
+            Err(Error::NotMigrated { .. }) => Self::migrations(),
             Err(error) => return Err(error),
         };
         match self.apply_migrations().await {
@@ -83,6 +83,11 @@ impl Store {
         tx.commit().await?;
         crash_point!("migration::after_commit");
         Ok(())
+    }
+
+    /// How many migrations there are.
+    pub fn migrations() -> usize {
+        migrator().iter().count()
     }
 
     /// How many migrations the database lacks.
