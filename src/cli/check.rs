@@ -57,8 +57,10 @@ pub(super) async fn run(config: Config, warnings: &[Warning], out: &mut Out) -> 
         exit = exit.max(report(out, rights::of_config(warning))?);
     }
     let mirror = Mirror::open(config).await?;
-    exit = exit.max(report(out, database(&mirror.database).await)?);
-    for warning in rights::warnings(&mirror.database).await {
+    let readiness = database(&mirror.database).await;
+    let answers = readiness.exit != Exit::Unavailable;
+    exit = exit.max(report(out, readiness)?);
+    for warning in rights::warnings(&mirror.database, answers).await {
         exit = exit.max(report(out, warning)?);
     }
     for index in 0..mirror.clients.len() {

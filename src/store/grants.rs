@@ -70,6 +70,9 @@ const READER: [(&str, &[&str]); 8] = [
     ),
 ];
 
+/// The table that the last migration to make one has made.
+const NEWEST: &str = "rate_limits";
+
 /// Postgres cuts longer names off (`NAMEDATALEN - 1`), and two of them may then be one.
 const MAX_NAME_BYTES: usize = 63;
 
@@ -168,7 +171,7 @@ impl Grants {
         let mut parts = vec![
             Part {
                 comment: "All of it or nothing.",
-                statements: vec!["begin".to_owned()],
+                statements: vec!["begin".to_owned(), self.tables_are_there()],
             },
             Part {
                 comment: "Roles that may log in and have no password yet.\nWhoever runs this has to be able to act for the owner.",
@@ -187,6 +190,16 @@ impl Grants {
             statements: vec!["commit".to_owned()],
         });
         parts
+    }
+
+    fn tables_are_there(&self) -> String {
+        format!(
+            "do $calmirror$ begin\n    if to_regclass('{schema}.{last}') is null then\n        \
+             raise exception 'schema {schema} has no tables of calmirror, or older ones'\n            \
+             using errcode = 'undefined_table', hint = 'run `calmirror migrate` first';\n    end if;\nend $calmirror$",
+            schema = self.schema,
+            last = NEWEST,
+        )
     }
 
     fn make_roles(&self) -> String {

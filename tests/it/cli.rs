@@ -14,6 +14,8 @@ mod processes;
 mod progress;
 mod reading;
 mod requests;
+mod rights;
+mod roles;
 mod status;
 mod sync;
 mod users;

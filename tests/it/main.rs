@@ -8,6 +8,7 @@ mod docs;
 mod embedded;
 mod fields;
 mod forget;
+mod grants;
 mod histories;
 mod packaging;
 mod queries;

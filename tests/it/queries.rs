@@ -69,6 +69,11 @@ fn cells(line: &str) -> Vec<String> {
     line.split('|').map(|cell| cell.trim().to_owned()).collect()
 }
 
+/// Each query of the document.
+pub(crate) fn documented() -> Vec<String> {
+    queries(DOC).into_iter().map(|query| query.sql).collect()
+}
+
 /// As text, the way psql shows it; null is empty.
 async fn answer(connection: &mut PgConnection, query: &Query) -> Vec<Vec<String>> {
     let rows = sqlx::raw_sql(AssertSqlSafe(query.sql.clone()))

@@ -7,7 +7,9 @@ use crate::support::gate::Gate;
 async fn a_setup_that_works_is_said_to() {
     let setup = Setup::new(2, 3).await;
     let ended = setup.run(&["check"]).await.expect(0);
-    let lines: Vec<_> = ended.stdout.lines().collect();
+    // The tests' own user is a superuser, which is warned of.
+    let is_finding = |line: &&str| !line.starts_with("warn ") && !line.starts_with("      ");
+    let lines: Vec<_> = ended.stdout.lines().filter(is_finding).collect();
     assert_eq!(lines.len(), 4, "{ended}");
     assert!(lines.iter().all(|line| line.starts_with("ok ")), "{ended}");
     assert_eq!(lines[0], "ok     config: clients: 2, users: 6");
@@ -20,6 +22,7 @@ async fn a_setup_that_works_is_said_to() {
     let findings = setup.run(&["--output", "json", "check"]).await.expect(0).json();
     let subjects: Vec<_> = findings
         .iter()
+        .filter(|finding| finding["sign"] == "ok")
         .map(|finding| finding["subject"].clone())
         .collect();
     assert_eq!(subjects, ["config", "database", "acme", "globex"]);
@@ -54,7 +57,7 @@ async fn each_fault_of_the_source_has_its_remedy() {
     setup.base_url.push_str("/api");
     setup.configure("");
     let ended = setup.run(&["--output", "json", "check"]).await.expect(1);
-    for finding in &ended.json()[2..] {
+    for finding in ended.json().iter().filter(|finding| finding["ok"] == false) {
         let message = finding["message"].as_str().expect("a text");
         assert!(message.contains("Cannot GET /api/v2/oauth-clients/"), "{message}");
         let remedy = finding["remedy"].as_str().expect("a remedy");

@@ -97,6 +97,12 @@ impl TestDb {
         PgConnectOptions::from_str(&self.url()).expect("the address is one of Postgres")
     }
 
+    /// Names for migrator, daemon and reader of this database. Roles are the server's, so they go with the database only where
+    /// somebody sees to it.
+    pub(crate) fn roles(&self) -> [String; 3] {
+        ["migrator", "daemon", "reader"].map(|role| format!("{}_{role}", self.name))
+    }
+
     /// A few connections, as the product has them.
     pub(crate) async fn pool(&self) -> PgPool {
         PgPoolOptions::new()
@@ -113,8 +119,16 @@ impl Drop for TestDb {
         if !server().source.is_shared() {
             return;
         }
-        let statement = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
-        on_own_runtime(async || execute(&mut admin().await, statement).await);
+        let statements = [
+            format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name),
+            format!("DROP ROLE IF EXISTS {}", self.roles().join(", ")),
+        ];
+        on_own_runtime(async || {
+            let mut admin = admin().await;
+            for statement in statements {
+                execute(&mut admin, statement).await;
+            }
+        });
     }
 }
 
@@ -185,6 +199,8 @@ async fn drop_leftovers(admin: &mut PgConnection, now: i64) {
     for name in names {
         // Another run may be at it as well.
         execute(admin, format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await;
+        let roles = ["migrator", "daemon", "reader"].map(|role| format!("{name}_{role}"));
+        execute(admin, format!("DROP ROLE IF EXISTS {}", roles.join(", "))).await;
     }
 }
 

@@ -82,6 +82,10 @@ impl Workplace {
     pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
         let path = self.path().join(name);
         fs::write(&path, text).expect("the directory takes a file");
+        if name == "config.toml" {
+            // The database's address may have a password in it, which would be warned of.
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("the file is ours");
+        }
         path
     }
 
