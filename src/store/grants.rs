@@ -332,11 +332,14 @@ impl Grants {
     fn ledger(&self) -> Part {
         let role = quote_identifier(&self.roles.daemon);
         Part {
-            comment: "For retention of the ledger: the daemon may fold and delete what is old.",
-            statements: vec![format!(
-                "grant update, delete on {} to {role}",
-                self.qualified(daemon::LEDGER)
-            )],
+            comment: "For retention of the ledger: the daemon may fold and delete what is old, and lock `forget` out meanwhile.",
+            statements: vec![
+                format!(
+                    "grant update, delete on {} to {role}",
+                    self.qualified(daemon::LEDGER)
+                ),
+                format!("grant update on {} to {role}", self.qualified("sync_state")),
+            ],
         }
     }
 

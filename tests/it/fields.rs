@@ -4,7 +4,7 @@ use calmirror::{compare::AnnouncedFields, model::UserId};
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
 
-use crate::{forget::waiting_for, support::world::World};
+use crate::{forget::waiting_for_advice, support::world::World};
 
 /// Gives a user fields beyond those that it has.
 fn add(world: &World, user: i64, fields: &Value) {
@@ -113,12 +113,18 @@ async fn passes_over_two_clients_share_the_room() {
     add(&world, world.users()[0], &fields.into());
     // What a pass over another client has written and not committed: neither knew of the other's when it began.
     let mut other = world.pool.begin().await.expect("a transaction can begin");
+    sqlx::query(
+        "select pg_advisory_xact_lock(hashtextextended('calmirror extra_fields ' || current_schema(), 0))",
+    )
+    .execute(&mut *other)
+    .await
+    .expect("nobody else holds the lock");
     sqlx::query("insert into extra_fields select 'theirs' || n, now(), 1 from generate_series(1, 60) as n")
         .execute(&mut *other)
         .await
         .expect("fields can be put on record");
     let commit = async {
-        waiting_for(&world.pool, "extra_fields", 1).await;
+        waiting_for_advice(&world.pool, 1).await;
         other.commit().await.expect("the other pass commits");
     };
     let (report, ()) = tokio::join!(world.pass(), commit);

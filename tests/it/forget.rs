@@ -11,7 +11,7 @@ use serde_json::json;
 use sqlx::{AssertSqlSafe, PgPool};
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use under_way::{asked, waiting_for, waiting_for_fence};
+pub(crate) use under_way::{asked, waiting_for_advice, waiting_for_fence};
 
 use crate::support::{pgbouncer::PgBouncer, world::World};
 

@@ -10,7 +10,7 @@ use calmirror::{
     store::Error,
 };
 use serde_json::json;
-use sqlx::PgPool;
+use sqlx::{AssertSqlSafe, PgPool};
 use tokio_util::sync::CancellationToken;
 
 use super::{ID, execute};
@@ -74,16 +74,24 @@ pub(crate) async fn waiting_for_fence(pool: &PgPool, sessions: i64) {
 }
 
 /// Waits until so many wait for a lock on a table.
-pub(crate) async fn waiting_for(pool: &PgPool, table: &str, sessions: i64) {
+async fn waiting_for(pool: &PgPool, table: &str, sessions: i64) {
+    waiting_where(pool, &format!("relation = '{table}'::regclass"), sessions).await;
+}
+
+/// Waits until so many wait for an advisory lock.
+pub(crate) async fn waiting_for_advice(pool: &PgPool, sessions: i64) {
+    let ours = "locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())";
+    waiting_where(pool, ours, sessions).await;
+}
+
+async fn waiting_where(pool: &PgPool, locks: &str, sessions: i64) {
+    let query = format!("select count(*) from pg_locks where {locks} and not granted");
     let wait = async {
         loop {
-            let waiting: i64 = sqlx::query_scalar(
-                "select count(*) from pg_locks where relation = $1::regclass and not granted",
-            )
-            .bind(table)
-            .fetch_one(pool)
-            .await
-            .expect("locks can be read");
+            let waiting: i64 = sqlx::query_scalar(AssertSqlSafe(query.as_str()))
+                .fetch_one(pool)
+                .await
+                .expect("locks can be read");
             if waiting >= sessions {
                 break;
             }
