@@ -1,1 +1,147 @@
 -- What operators see, and what keeps the tables small over the years.
+-- What keeps the tables from growing for ever: folded ledgers, and a record of what was deleted.
+
+alter table managed_user_changes
+    add column folded_at     timestamptz,
+    add column first_seen_at timestamptz,
+    add column removed_at    timestamptz,
+    -- Not valid: none is folded yet, and they need not be read under a lock.
+    add constraint managed_user_changes_folded_check check (
+        case
+            when folded_at is null then first_seen_at is null and removed_at is null
+            else kind = 'insert' and version > 1 and first_seen_at is not null
+        end
+    ) not valid;
+
+-- A user's ledger begins once.
+create unique index managed_user_changes_folded on managed_user_changes (user_id) where folded_at is not null;
+
+comment on table managed_user_changes is
+    'The ledger: one row a change. Folding it by version gives managed_users, value for value. Nothing changes it once it is written, but `calmirror forget`, and retention.ledger_days, which folds the oldest versions of a user into one.';
+comment on column managed_user_changes.version is
+    'The user''s version that this change made; without a gap, from 1 or, where the oldest are folded, from the version into which they were.';
+comment on column managed_user_changes.kind is
+    'insert, update, removal, restore, or repair: the row had been edited here, and was set back; nothing changed at Cal.com. A version into which earlier ones were folded is an insert.';
+comment on column managed_user_changes.folded_at is
+    'When versions 1 to this one were folded into this row; null for a version as it was written.';
+comment on column managed_user_changes.first_seen_at is
+    'Of a folded row: when calmirror first wrote the user. Otherwise null; the first version''s observed_at says it.';
+comment on column managed_user_changes.removed_at is
+    'Of a folded row: when the user was marked removed, if it was removed as of this version. Otherwise null.';
+
+create or replace function managed_users_as_of(instant timestamptz) returns setof managed_users
+language sql stable
+begin atomic
+    select became.*
+    from (
+        select distinct on (change.user_id)
+            change.user_id, change.version, change.kind, change.observed_at, change.after, change.removed_at
+        from managed_user_changes as change
+        where change.observed_at <= instant
+        order by change.user_id, change.version desc
+    ) as latest
+    left join managed_user_changes as first_version
+        on first_version.user_id = latest.user_id and first_version.version = 1
+    -- As a rule there is none, and the index that has them is empty.
+    left join managed_user_changes as base
+        on base.user_id = latest.user_id and base.folded_at is not null
+    -- A repair leaves a removed user removed, since when it was.
+    left join lateral (
+        select case when earlier.kind = 'removal' then earlier.observed_at else earlier.removed_at end as removed_at
+        from managed_user_changes as earlier
+        where latest.kind = 'repair' and earlier.user_id = latest.user_id
+            and earlier.version < latest.version and earlier.kind <> 'repair'
+        order by earlier.version desc
+        limit 1
+    ) as removal on true
+    -- Not as (…).* in the list above, which would make the row once for each of its columns.
+    cross join lateral jsonb_populate_record(null::managed_users, case
+        when exists (select from promoted_fields) then managed_user_promoted(latest.after)
+        else latest.after
+    end || jsonb_build_object(
+        'version', latest.version,
+        'first_seen_at', coalesce(base.first_seen_at, first_version.observed_at),
+        'changed_at', latest.observed_at,
+        'removed_at', coalesce(
+            removal.removed_at,
+            case when latest.kind = 'removal' then latest.observed_at end,
+            latest.removed_at
+        )
+    )) as became
+    -- A user whose ledger has lost its beginning is not shown.
+    where base.user_id is not null or first_version.user_id is not null;
+end;
+
+comment on function managed_users_as_of(timestamptz) is
+    'managed_users as it stood at an instant, folded from the ledger; removed users have removed_at set, as in the table. Before retention.history_from, users whose oldest versions were folded are not shown.';
+
+comment on view managed_users_history is
+    'Every version of every user with the time in which it was the newest. A version of kind removal, and a repair after it, spans the time in which the user was removed. Where the oldest versions of a user were folded, its history begins with the one into which they were.';
+comment on column managed_users_history.version is
+    'The user''s version, 1..n, or from the one into which the oldest were folded.';
+comment on column managed_users_history.kind is
+    'The change that made this version: insert, update, removal, restore or repair; insert of one into which earlier ones were folded.';
+
+-- Only passes of which nothing else is on record are deleted.
+create index sync_runs_without_news on sync_runs (finished_at) where outcome in ('no_change', 'skipped');
+
+create view deletable_runs as
+select r.run_id, r.finished_at
+from sync_runs as r
+where r.outcome in ('no_change', 'skipped')
+    -- Written together with what they count.
+    and r.inserted + r.updated + r.removed + r.restored + r.repaired = 0
+    -- Looked up for each pass, along the index: the ledger is never read as a whole.
+    and (
+        select true from managed_user_changes as c
+        where c.client_id = r.client_id and c.observed_at between r.started_at and r.finished_at
+            and c.run_id = r.run_id
+        limit 1
+    ) is null
+    and r.run_id not in (
+        select last_run_id from sync_state
+        union select last_complete_run_id from sync_state where last_complete_run_id is not null
+        union select last_run_id from missing_users
+        union select confirmed_run_id from missing_users where confirmed_run_id is not null
+        union select first_run_id from held_sets
+        union select last_run_id from held_sets
+        union select run_id from rejects
+        union select run_id from extra_fields
+    );
+
+comment on view deletable_runs is
+    'Passes that changed nothing, and ticks that were skipped, to which nothing refers: retention.no_change_runs_days deletes them.';
+comment on column deletable_runs.run_id is 'As in sync_runs.';
+comment on column deletable_runs.finished_at is 'As in sync_runs.';
+
+create table retention (
+    only_row         boolean     not null primary key default true check (only_row),
+    token            bigint      not null,
+    started_at       timestamptz not null,
+    heartbeat_at     timestamptz not null,
+    finished_at      timestamptz,
+    deleted_runs     bigint      not null default 0,
+    deleted_rejects  bigint      not null default 0,
+    deleted_versions bigint      not null default 0,
+    folded_users     bigint      not null default 0,
+    users_in_doubt   bigint      not null default 0,
+    history_from     timestamptz
+);
+
+comment on table retention is
+    'One row: the newest time that what [retention] does not keep was deleted, and from when on the ledger is whole. Empty until then.';
+comment on column retention.only_row is 'Always true, so that there is one row.';
+comment on column retention.token is
+    'A random number of whoever began last: whoever began before deletes nothing more.';
+comment on column retention.started_at is 'When it began, by the database''s clock.';
+comment on column retention.heartbeat_at is 'When a batch was last deleted, or nothing more found to delete.';
+comment on column retention.finished_at is 'When nothing was left to delete; null until then, and where it was cut.';
+comment on column retention.deleted_runs is 'Rows of sync_runs that were deleted that time.';
+comment on column retention.deleted_rejects is 'Rows of rejects that were deleted that time.';
+comment on column retention.deleted_versions is 'Rows of managed_user_changes that were folded into others that time.';
+comment on column retention.folded_users is
+    'Rows of managed_user_changes that became the beginning of their user''s ledger that time; more than once for a user with very many versions.';
+comment on column retention.users_in_doubt is
+    'Users whose ledger has a fault, and was left as it is that time; `calmirror verify` names them.';
+comment on column retention.history_from is
+    'managed_users_as_of and managed_users_history are whole from here on; null while nothing was ever folded.';

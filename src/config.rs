@@ -16,6 +16,7 @@ mod names;
 mod overrides;
 mod reading;
 mod removal;
+mod retention;
 mod schedule;
 mod secret;
 mod section;
@@ -49,6 +50,7 @@ pub struct Config {
     pub database: Database,
     pub schedule: Schedule,
     pub removal: Removal,
+    pub retention: Retention,
     pub log: Log,
     pub server: Server,
     pub clients: Vec<Client>,
@@ -136,6 +138,17 @@ pub struct Removal {
     pub max_count: u32,
     /// Of the client's live users.
     pub max_percent: f64,
+}
+
+/// `[retention]`: what is deleted once it is older than so many days. 0: it is kept for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Passes that changed nothing, and ticks that were skipped.
+    pub no_change_runs_days: u32,
+    /// Rejects of users that nobody asks for any more.
+    pub rejects_days: u32,
+    /// Versions of users: the oldest of each user are folded into one.
+    pub ledger_days: u32,
 }
 
 /// Whom a client's passes are to look at: what all of these give, merged.

@@ -25,6 +25,7 @@ mod removals;
 mod repair;
 mod resumed;
 mod rights;
+mod retention;
 mod runs;
 mod status;
 mod targets;
@@ -57,6 +58,9 @@ pub use removals::Candidate;
 pub use repair::{Repair, RepairRun};
 pub use resumed::Resumed;
 pub use rights::{Excess, Rights};
+pub use retention::{
+    BegunPruning, Cutoffs, Deleted, FoldedBatch, Place, Pruning, RetentionStatus,
+};
 pub use runs::{Finish, RunCounts, RunRecord};
 pub use status::{ClientStatus, HeldStatus, RejectStatus, Waiting, WatchStatus};
 pub use targets::KnownTarget;

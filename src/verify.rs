@@ -59,6 +59,17 @@ pub struct Entry {
     pub after: Json,
     /// The promoted fields in the `extra` of `after`, by their columns, as values of these.
     pub lifted: JsonObject,
+    /// For a row into which the user's versions up to it were folded.
+    pub folded: Option<Folded>,
+}
+
+/// What a row of the ledger says of the versions that were folded into it, beside what they left the user as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Folded {
+    /// When the first of them was written; none for what no clock shows.
+    pub first_seen_at: Option<DateTime<Utc>>,
+    /// Since when the user is removed, if it is.
+    pub removed_at: Option<DateTime<Utc>>,
 }
 
 /// How a row of the mirror stands to the ledger.

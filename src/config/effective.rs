@@ -70,6 +70,7 @@ impl Config {
             database,
             schedule,
             removal,
+            retention,
             log,
             server,
             clients: _,
@@ -111,6 +112,14 @@ impl Config {
                     ("min_age_s", json!(removal.min_age.as_secs())),
                     ("max_count", json!(removal.max_count)),
                     ("max_percent", json!(removal.max_percent)),
+                ],
+            ),
+            (
+                "retention",
+                vec![
+                    ("no_change_runs_days", json!(retention.no_change_runs_days)),
+                    ("rejects_days", json!(retention.rejects_days)),
+                    ("ledger_days", json!(retention.ledger_days)),
                 ],
             ),
             (

@@ -13,7 +13,7 @@ use super::{
     fault::{Fault, Faults, Place, Warning},
     log, names, overrides,
     reading::Reading,
-    removal, schedule,
+    removal, retention, schedule,
     secret::Secrets,
     section::Section,
     server,
@@ -131,6 +131,7 @@ fn read(root: &Table, reading: &mut Reading<'_>) -> Config {
     let database = database::read(root, reading);
     let schedule = schedule::read(root, reading);
     let removal = removal::read(root, reading);
+    let retention = retention::read(root, reading);
     let log = log::read(root, reading);
     let server = server::read(root, reading);
     let clients = clients::read(root, &calcom, &schedule, reading);
@@ -139,6 +140,7 @@ fn read(root: &Table, reading: &mut Reading<'_>) -> Config {
         database,
         schedule,
         removal,
+        retention,
         log,
         server,
         clients,

@@ -26,7 +26,7 @@ pub(super) async fn check(tx: &mut Tx, users: &[i64], versions: &[i32]) -> Resul
             limit 1
         ) as newest on true
         left join lateral (
-            select c.kind from managed_user_changes as c
+            select c.kind = 'removal' or c.removed_at is not null as is_removed from managed_user_changes as c
             where c.user_id = due.id and c.kind <> 'repair'
             order by c.version desc
             limit 1
@@ -35,7 +35,7 @@ pub(super) async fn check(tx: &mut Tx, users: &[i64], versions: &[i32]) -> Resul
             when m.id is null then newest.version is not null and due.version = 1
             when m.version <> due.version - 1 then false
             when m.version is distinct from newest.version then true
-            when (event.kind = 'removal') <> (m.removed_at is not null) then true
+            when event.is_removed <> (m.removed_at is not null) then true
             -- As a rule it is the very same value, and need not be read back into a row.
             when not exists (select from promoted_fields)
                 and to_jsonb(m) - array['version', 'first_seen_at', 'changed_at', 'removed_at'] = newest.after

@@ -29,6 +29,9 @@ pub enum Error {
         "another pass over this client began after this one, which writes nothing more (epoch {theirs} after {ours})"
     )]
     Fenced { ours: i64, theirs: i64 },
+    /// Stop: somebody else has begun to delete what is not kept.
+    #[error("another process began to delete what [retention] does not keep after this one, which goes no further")]
+    Overtaken,
     /// The operator decides.
     #[error("client {client} was mirrored from {recorded}, but the configuration says {configured}")]
     SourceChanged {
@@ -74,6 +77,7 @@ impl Error {
             Self::Unavailable(_) | Self::Busy(_) | Self::Full(_) | Self::ReadOnly(_) | Self::Conflict => true,
             Self::Edited(_)
             | Self::Fenced { .. }
+            | Self::Overtaken
             | Self::SourceChanged { .. }
             | Self::NotMigrated { .. }
             | Self::MayNotMigrate { .. }
@@ -118,7 +122,7 @@ impl Error {
                 "if the move is meant, run `calmirror sync --accept-source` once; otherwise correct calcom.base_url",
             ),
             Self::Query(_) => Some("correct the client's users_sql; psql shows what it gives"),
-            Self::Conflict | Self::Fenced { .. } | Self::Refused(_) => None,
+            Self::Conflict | Self::Fenced { .. } | Self::Overtaken | Self::Refused(_) => None,
         }
     }
 }

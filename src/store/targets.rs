@@ -147,13 +147,14 @@ impl Selection<'_> {
     /// COPY takes no parameters.
     fn statement(&self) -> String {
         let client = quote_literal(self.client.as_str());
-        // A row that was set back was not observed, and none was in the future.
+        // A row that was set back was not observed, which folding forgets, and none was in the future.
         let changed_since = self.since.map_or("false".to_owned(), |since| {
             let since = quote_literal(&since.to_rfc3339_opts(SecondsFormat::Micros, true));
             format!(
                 "m.changed_at >= {since}::timestamptz and m.changed_at <= now() and not exists (
                     select from managed_user_changes as c
-                    where c.user_id = m.id and c.version = m.version and c.kind = 'repair'
+                    where c.user_id = m.id and c.version = m.version
+                        and (c.kind = 'repair' or c.folded_at is not null)
                 )"
             )
         });

@@ -11,7 +11,8 @@ use std::{collections::VecDeque, time::Duration};
 
 use chrono::{DateTime, Utc};
 
-pub(super) use scan::{Scan, Step, Users};
+pub(super) use cursor::Cursor;
+pub(super) use scan::{Scan, Step, Users, entries};
 
 use super::{Error, Store, tx::Tx};
 use crate::{

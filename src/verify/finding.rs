@@ -86,7 +86,7 @@ pub struct Difference {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "fault", rename_all = "snake_case")]
 pub enum Fault {
-    /// Versions are 1..n.
+    /// Versions are 1..n, or begin with one into which those before it were folded.
     Gap {
         expected: i32,
     },
@@ -98,7 +98,7 @@ pub enum Fault {
     UpdateOfRemoved,
     RestoreOfLive,
     UnknownKind,
-    /// `observed_at` is no time that a clock shows.
+    /// `observed_at`, or `first_seen_at` of a folded version, is no time that a clock shows.
     NoTime,
     /// `changed` or `after` is not the object that it should be.
     Malformed {

@@ -90,7 +90,9 @@ impl Fold {
         check_identity(shape, entry, &after, &mut faults);
         let overwritten = check_fields(shape, entry, kind, before.as_deref(), &after, &mut faults);
 
-        if entry.version == 1 {
+        if let Some(folded) = entry.folded {
+            self.first_seen_at = folded.first_seen_at;
+        } else if entry.version == 1 {
             self.first_seen_at = entry.observed_at;
         }
         let earlier = before.as_deref();
@@ -100,7 +102,10 @@ impl Fold {
                 earlier.is_some_and(|before| before.removed),
                 earlier.and_then(|before| before.removed_at),
             ),
-            _ => (false, None),
+            _ => {
+                let removed_at = entry.folded.and_then(|folded| folded.removed_at);
+                (removed_at.is_some(), removed_at)
+            }
         };
         let state = Arc::new(State {
             version: entry.version,
@@ -141,10 +146,13 @@ impl Fold {
         faults: &mut Vec<Fault>,
     ) {
         let expected = before.map_or(1, |before| before.version.saturating_add(1));
-        if entry.version != expected {
+        // Those before it were folded into it.
+        let is_base = before.is_none() && entry.folded.is_some();
+        if entry.version != expected && !is_base {
             faults.push(Fault::Gap { expected });
         }
-        if entry.observed_at.is_none() {
+        let has_no_beginning = entry.folded.is_some_and(|folded| folded.first_seen_at.is_none());
+        if entry.observed_at.is_none() || has_no_beginning {
             faults.push(Fault::NoTime);
         }
         let removed = before.is_some_and(|before| before.removed);

@@ -143,6 +143,7 @@ impl History {
             changed: changed.into(),
             after: after.into(),
             lifted: JsonObject::default(),
+            folded: None,
         });
     }
 

@@ -272,6 +272,7 @@ fn fragment() -> impl Strategy<Value = String> {
             "[database]\n",
             "[schedule]\n",
             "[removal]\n",
+            "[retention]\n",
             "[log]\n",
             "[[clients]]\n",
             "[clients]\n",

@@ -85,6 +85,11 @@ fn what_is_shown_as_in_force_reads_back_as_the_same() {
     max_count = 5
     max_percent = 2.5
 
+    [retention]
+    no_change_runs_days = 90
+    rejects_days = 90
+    ledger_days = 0
+
     [log]
     format = "json"
     values = "masked"

@@ -19,7 +19,7 @@ const MAX_BYTES: usize = 1024 * 1024;
 const FIRST_ROWS: usize = 32;
 
 /// What a cursor's rows are read as.
-pub(super) trait Fetched: Sized {
+pub(in crate::store) trait Fetched: Sized {
     fn read(row: &PgRow) -> Result<Self, sqlx::Error>;
 
     /// Roughly the bytes of memory that this takes.
@@ -27,7 +27,7 @@ pub(super) trait Fetched: Sized {
 }
 
 /// A cursor, and those of its rows that were fetched and not taken yet.
-pub(super) struct Cursor<T> {
+pub(in crate::store) struct Cursor<T> {
     name: String,
     fetched: VecDeque<T>,
     rows: usize,
@@ -44,7 +44,7 @@ impl<T> fmt::Debug for Cursor<T> {
 
 impl<T: Fetched> Cursor<T> {
     /// Declares a cursor over a query of our own making.
-    pub(super) async fn declare(tx: &mut Tx, name: String, query: &str) -> Result<Self, Error> {
+    pub(in crate::store) async fn declare(tx: &mut Tx, name: String, query: &str) -> Result<Self, Error> {
         execute(tx, format!("declare {name} no scroll cursor for {query}")).await?;
         Ok(Self {
             name,
@@ -55,7 +55,7 @@ impl<T: Fetched> Cursor<T> {
     }
 
     /// The next row, which stays where it is.
-    pub(super) async fn head(&mut self, tx: &mut Tx) -> Result<Option<&T>, Error> {
+    pub(in crate::store) async fn head(&mut self, tx: &mut Tx) -> Result<Option<&T>, Error> {
         if self.needs_rows() {
             self.fetch(tx).await?;
         }
@@ -67,7 +67,7 @@ impl<T: Fetched> Cursor<T> {
     }
 
     /// The next row, if it has been fetched.
-    pub(super) fn take(&mut self) -> Option<T> {
+    pub(in crate::store) fn take(&mut self) -> Option<T> {
         self.fetched.pop_front()
     }
 

@@ -7,7 +7,7 @@ use super::cursor::{Cursor, Fetched, Guarded};
 use crate::{
     model::{Json, JsonObject, UserId},
     store::{Error, tx::Tx},
-    verify::{AsOf, AsOfFault, Comparison, Counts, Entry, Finding, Shape, Verdict},
+    verify::{AsOf, AsOfFault, Comparison, Counts, Entry, Finding, Folded, Shape, Verdict},
 };
 
 /// Which users are compared.
@@ -76,6 +76,14 @@ impl Fetched for Entry {
             changed: row.try_get::<Jsonb<Json>, _>("changed")?.0,
             after: row.try_get::<Jsonb<Json>, _>("after")?.0,
             lifted: row.try_get::<Jsonb<JsonObject>, _>("lifted")?.0,
+            folded: if row.try_get("is_folded")? {
+                Some(Folded {
+                    first_seen_at: row.try_get("first_seen_at")?,
+                    removed_at: row.try_get("removed_at")?,
+                })
+            } else {
+                None
+            },
         })
     }
 
@@ -110,6 +118,38 @@ impl Fetched for ShownVersion {
     }
 }
 
+/// The query for rows of the ledger, which is `c` in `from`, in the order of users and versions.
+pub(in crate::store) fn entries(shape: &Shape, from: &str, condition: &str) -> String {
+    // By the table alone: what is compared does not rest on the function that lifts fields for everybody else.
+    let lifted = if shape.promoted.is_empty() {
+        "'{}'::jsonb"
+    } else {
+        "coalesce((
+            select jsonb_object_agg(
+                p.column_name,
+                to_jsonb(jsonb_populate_record(
+                    null::managed_users,
+                    jsonb_build_object(p.column_name, c.after -> 'extra' -> p.field)
+                )) -> p.column_name
+            )
+            from promoted_fields as p where c.after -> 'extra' ? p.field
+        ), '{}')"
+    };
+    let time = |column: &str| {
+        format!(
+            "case when c.{column} >= '0001-01-01' and c.{column} < '10000-01-01' then c.{column} end as {column}"
+        )
+    };
+    format!(
+        "select c.run_id, c.user_id, c.version, c.kind, c.client_id, c.changed, c.after, {lifted} as lifted,
+            c.folded_at is not null as is_folded, {}, {}, {}
+         from {from} where {condition} order by c.user_id, c.version",
+        time("observed_at"),
+        time("first_seen_at"),
+        time("removed_at"),
+    )
+}
+
 impl Scan {
     /// `managed_users_history` is compared as well if there are instants.
     pub(in crate::store) async fn open(
@@ -118,28 +158,7 @@ impl Scan {
         instants: Vec<DateTime<Utc>>,
         users: Users<'_>,
     ) -> Result<Self, Error> {
-        // By the table alone: what is compared does not rest on the function that lifts fields for everybody else.
-        let lifted = if shape.promoted.is_empty() {
-            "'{}'::jsonb"
-        } else {
-            "coalesce((
-                select jsonb_object_agg(
-                    p.column_name,
-                    to_jsonb(jsonb_populate_record(
-                        null::managed_users,
-                        jsonb_build_object(p.column_name, c.after -> 'extra' -> p.field)
-                    )) -> p.column_name
-                )
-                from promoted_fields as p where c.after -> 'extra' ? p.field
-            ), '{}')"
-        };
-        let ledger = format!(
-            "select c.run_id, c.user_id, c.version, c.kind, c.client_id, c.changed, c.after, {lifted} as lifted,
-                case when c.observed_at >= '0001-01-01' and c.observed_at < '10000-01-01' then c.observed_at end
-                    as observed_at
-             from managed_user_changes as c where {} order by c.user_id, c.version",
-            users.condition("c.user_id"),
-        );
+        let ledger = entries(&shape, "managed_user_changes as c", &users.condition("c.user_id"));
         let mirror = format!(
             "select u.id, to_jsonb(u) as found from managed_users as u where {} order by u.id",
             users.condition("u.id"),
