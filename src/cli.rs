@@ -14,6 +14,7 @@ pub mod init;
 pub mod migrate;
 pub mod mirror;
 pub mod plan;
+pub mod prune;
 pub mod run;
 pub mod simulate;
 pub mod status;
@@ -88,6 +89,8 @@ enum Command {
     History(history::HistoryArgs),
     /// Erase all that the mirror holds of one user, for good
     Forget(forget::ForgetArgs),
+    /// Delete what `[retention]` does not keep, as `run` does once a day
+    Prune(prune::PruneArgs),
     /// Compare the mirror with its ledger; with --repair, set right what was edited in Postgres
     Verify(verify::VerifyArgs),
     /// Bring the database's tables up to this version
@@ -132,6 +135,9 @@ impl Cli {
             }
             Command::Forget(args) => {
                 forget::run(args, self.load(environment, Secrets::LeftAlone)?, &mut out).await
+            }
+            Command::Prune(args) => {
+                prune::run(args, self.load(environment, Secrets::LeftAlone)?, &mut out).await
             }
             Command::Verify(args) => {
                 verify::run(args, self.load(environment, Secrets::LeftAlone)?, &mut out).await

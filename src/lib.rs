@@ -15,6 +15,7 @@
 //! - [`calcom`]: one request and what its answer proves. [`store`]: all SQL. [`sync`]: one pass over both.
 //! - [`schedule`], [`daemon`]: ticks, and the passes that they become. [`live`], [`server`]: what the daemon does now, and
 //!   says over HTTP.
+//! - [`schedule`], [`daemon`]: ticks, and the passes that they become. [`retention`]: what is deleted beside them.
 //! - [`embedded`], [`simulator`]: a local Postgres, and a stand-in for Cal.com.
 //! - [`telemetry`], [`shutdown`], [`cli`]: log lines, signals, commands. [`crash_point`]: where tests kill the program.
 //!
@@ -31,6 +32,7 @@ pub mod embedded;
 pub mod guard;
 pub mod live;
 pub mod model;
+pub mod retention;
 pub mod retry;
 pub mod schedule;
 pub mod server;

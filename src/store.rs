@@ -51,6 +51,7 @@ pub use grants::{BadRole, Grants, Roles};
 pub use held::HeldBy;
 pub use history::HistoryEntry;
 pub use inserts::Inserts;
+pub use history::{FoldedHistory, HistoryEntry};
 pub use population::Counted;
 pub use prior::{Prior, Unsettled};
 pub use queried::QueriedUsers;
@@ -61,6 +62,7 @@ pub use rights::{Excess, Rights};
 pub use retention::{
     BegunPruning, Cutoffs, Deleted, FoldedBatch, Place, Pruning, RetentionStatus,
 };
+pub use retention::{BegunPruning, Cutoffs, Deleted, FoldedBatch, Place, Pruning, RetentionStatus};
 pub use runs::{Finish, RunCounts, RunRecord};
 pub use status::{ClientStatus, HeldStatus, RejectStatus, Waiting, WatchStatus};
 pub use targets::KnownTarget;

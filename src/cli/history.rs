@@ -64,6 +64,17 @@ fn print(entry: &HistoryEntry, out: &mut Out) -> anyhow::Result<()> {
         "{bold}v{} {}{bold:#}  {time}  run {run}",
         entry.version, entry.kind
     ))?;
+    if let Some(folded) = &entry.folded {
+        let time = |time: DateTime<Utc>| time.format("%Y-%m-%d %H:%M:%SZ").to_string();
+        let (first, at) = (time(folded.first_seen_at), time(folded.folded_at));
+        let versions = entry.version;
+        out.line(format_args!(
+            "    (versions 1 to {versions}, since {first}, folded on {at})"
+        ))?;
+        if let Some(removed_at) = folded.removed_at {
+            out.line(format_args!("    (removed since {})", time(removed_at)))?;
+        }
+    }
     if entry.kind == "insert" {
         for column in entry
             .after

@@ -15,6 +15,7 @@ use crate::{
     daemon,
     live::Live,
     model::{RunOutcome, rfc3339},
+    retention::Upkeep,
     schedule::Tick,
     server::{Context, Server},
     shutdown::Shutdown,
@@ -84,8 +85,8 @@ pub(super) async fn serve(
             Arc::new(move || live.beat()),
             shutdown.token(),
             shutdown.grace(),
-        )
-        .await;
+        );
+        let served = beside(served, mirror, shutdown.token().child_token()).await;
         closing.cancel();
         served
     };
@@ -99,6 +100,26 @@ pub(super) async fn serve(
     let (served, ()) = tokio::join!(daemon, answers);
     drop(views);
     Ok(served?)
+}
+
+/// Deletes what is not kept for as long as passes are made.
+async fn beside<T>(passes: impl Future<Output = T>, mirror: &Mirror, cancel: CancellationToken) -> T {
+    let upkeep = Upkeep {
+        store: mirror.database.store.clone(),
+        retention: mirror.config.retention,
+        clients: mirror
+            .config
+            .clients
+            .iter()
+            .map(|client| client.id.clone())
+            .collect(),
+    };
+    let passes = async {
+        let ended = passes.await;
+        cancel.cancel();
+        ended
+    };
+    tokio::join!(passes, upkeep.keep(cancel.clone())).0
 }
 
 /// What the daemon does on ticks.

@@ -10,7 +10,7 @@ use super::{Out, Output, exit::Exit, mirror::Database};
 use crate::{
     config::Config,
     model::ClientId,
-    store::{ClientStatus, Error, ExtraField, HeldStatus, RejectStatus, Store, WatchStatus},
+    store::{ClientStatus, Error, ExtraField, HeldStatus, RejectStatus, RetentionStatus, Store, WatchStatus},
     sync::Watched,
 };
 
@@ -31,6 +31,8 @@ struct Status {
     /// The newest, at most [`MAX_REJECTS`].
     rejects: Vec<RejectStatus>,
     extra_fields: Vec<ExtraField>,
+    /// What was last deleted, as [retention] says; null if nothing ever was.
+    retention: Option<RetentionStatus>,
 }
 
 #[derive(Debug, Serialize)]
@@ -102,5 +104,6 @@ async fn read(store: &Store, config: &Config) -> Result<Status, Error> {
         never_passed,
         rejects: store.rejects(MAX_REJECTS).await?,
         extra_fields: store.extra_fields().await?,
+        retention: store.retention_status().await?,
     })
 }

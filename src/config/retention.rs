@@ -27,3 +27,15 @@ pub(super) fn read(root: &Table, reading: &mut Reading<'_>) -> Retention {
         ledger_days: days("ledger_days", default.ledger_days),
     }
 }
+
+impl Retention {
+    /// Whether nothing is ever deleted.
+    pub fn keeps_everything(&self) -> bool {
+        let Self {
+            no_change_runs_days,
+            rejects_days,
+            ledger_days,
+        } = *self;
+        [no_change_runs_days, rejects_days, ledger_days] == [0; 3]
+    }
+}

@@ -30,7 +30,9 @@ pub enum Error {
     )]
     Fenced { ours: i64, theirs: i64 },
     /// Stop: somebody else has begun to delete what is not kept.
-    #[error("another process began to delete what [retention] does not keep after this one, which goes no further")]
+    #[error(
+        "another process began to delete what [retention] does not keep after this one, which goes no further"
+    )]
     Overtaken,
     /// The operator decides.
     #[error("client {client} was mirrored from {recorded}, but the configuration says {configured}")]

@@ -7,6 +7,16 @@ use sqlx::types::Json as Jsonb;
 use super::{Error, Store};
 use crate::model::{JsonObject, UserId};
 
+/// What a version says of those before it, which were folded into it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct FoldedHistory {
+    pub folded_at: DateTime<Utc>,
+    /// When the first of them was written.
+    pub first_seen_at: DateTime<Utc>,
+    /// Since when the user is removed, if it is as of this version.
+    pub removed_at: Option<DateTime<Utc>>,
+}
+
 /// A row of the ledger. Serialized as `history --output json` prints it.
 #[derive(Clone, Debug, Serialize)]
 pub struct HistoryEntry {
@@ -20,6 +30,9 @@ pub struct HistoryEntry {
     pub changed: JsonObject,
     /// The user's fields as they became. A field that was unknown then and has a column now stands there.
     pub after: JsonObject,
+    /// Of a version into which those before it were folded; its key is left out otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub folded: Option<FoldedHistory>,
 }
 
 impl Store {
@@ -52,7 +65,8 @@ impl Store {
             select
                 version, kind, observed_at, run_id, client_id,
                 changed as "changed: Jsonb<JsonObject>",
-                managed_user_promoted(after) as "after!: Jsonb<JsonObject>"
+                managed_user_promoted(after) as "after!: Jsonb<JsonObject>",
+                folded_at, first_seen_at, removed_at
             from managed_user_changes
             where user_id = $1
             order by version
@@ -70,6 +84,14 @@ impl Store {
             client_id: row.client_id,
             changed: row.changed.0,
             after: row.after.0,
+            folded: row
+                .folded_at
+                .zip(row.first_seen_at)
+                .map(|(folded_at, first_seen_at)| FoldedHistory {
+                    folded_at,
+                    first_seen_at,
+                    removed_at: row.removed_at,
+                }),
         });
         Ok(entries.collect())
     }

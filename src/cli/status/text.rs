@@ -10,7 +10,7 @@ use crate::{
         Out,
         table::{ago, aligned, wrapped},
     },
-    store::{ClientStatus, ExtraField, HeldStatus, RejectStatus, Waiting, WatchStatus},
+    store::{ClientStatus, ExtraField, HeldStatus, RejectStatus, RetentionStatus, Waiting, WatchStatus},
 };
 
 pub(super) fn print(status: &Status, psql: Option<String>, out: &mut Out) -> anyhow::Result<()> {
@@ -29,6 +29,9 @@ pub(super) fn print(status: &Status, psql: Option<String>, out: &mut Out) -> any
     }
     print_rejects(status, out)?;
     print_fields(&status.extra_fields, out)?;
+    if let Some(retention) = &status.retention {
+        print_retention(retention, out)?;
+    }
     if let Some(psql) = psql {
         out.line(format_args!(
             "\nwhile calmirror runs, the database is open to: {psql}"
@@ -294,6 +297,33 @@ fn print_fields(fields: &[ExtraField], out: &mut Out) -> anyhow::Result<()> {
         ))?;
     }
     Ok(())
+}
+
+fn print_retention(retention: &RetentionStatus, out: &mut Out) -> anyhow::Result<()> {
+    let mut text = match retention.finished_at {
+        Some(at) => format!("retention: last done at {}", instant(at)),
+        None => format!(
+            "retention: under way, or cut, since {}, and last seen at {}",
+            instant(retention.started_at),
+            instant(retention.heartbeat_at)
+        ),
+    };
+    write!(
+        text,
+        ": {} runs, {} rejects and {} versions deleted",
+        retention.deleted_runs, retention.deleted_rejects, retention.deleted_versions
+    )?;
+    if retention.users_in_doubt > 0 {
+        let users = retention.users_in_doubt;
+        write!(
+            text,
+            "; {users} users' ledger has a fault and was not folded: run `calmirror verify`"
+        )?;
+    }
+    if let Some(from) = retention.history_from {
+        write!(text, "; history is whole from {} on", instant(from))?;
+    }
+    out.line(format_args!("\n{}", wrapped("    ", &text)))
 }
 
 /// Some ids of so many.

@@ -183,21 +183,15 @@ async fn due(tx: &mut Tx, cutoff: DateTime<Utc>, from: Place) -> Result<(Vec<Due
     )
     .fetch_all(&mut *tx)
     .await?;
-    let last = rows
-        .last()
-        .filter(|row| row.looked_at >= BATCH)
-        .map(|row| Place {
-            user_id: row.user_id,
-            version: row.newest,
-        });
-    let due = rows
-        .into_iter()
-        .filter(|row| row.versions > 0)
-        .map(|row| Due {
-            user_id: row.user_id,
-            base: row.base,
-            versions: row.versions,
-        });
+    let last = rows.last().filter(|row| row.looked_at >= BATCH).map(|row| Place {
+        user_id: row.user_id,
+        version: row.newest,
+    });
+    let due = rows.into_iter().filter(|row| row.versions > 0).map(|row| Due {
+        user_id: row.user_id,
+        base: row.base,
+        versions: row.versions,
+    });
     Ok((due.collect(), last))
 }
 
