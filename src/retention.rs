@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::Retention,
-    model::ClientId,
+    model::{ClientId, rfc3339},
     store::{BegunPruning, Cutoffs, Deleted, Error, Place, Store},
     sync::with_retries,
 };
@@ -195,7 +195,11 @@ impl Upkeep {
         };
         match ended {
             None => LOOK_EVERY,
-            Some(Ok(Ok(Attempt::NotDue { .. }))) => LOOK_EVERY,
+            Some(Ok(Ok(Attempt::NotDue { again_at }))) => {
+                let again_at = rfc3339(again_at);
+                tracing::debug!(again_at, "deleting what [retention] does not keep is not due yet");
+                LOOK_EVERY
+            }
             Some(Ok(Ok(Attempt::Pruned(pruned)))) => {
                 pruned.log();
                 LOOK_EVERY

@@ -248,7 +248,67 @@ fn damage(entry: &mut Entry, how: usize) {
 
 const DAMAGES: usize = 12;
 
+/// The first so many versions of a history as the one that they are folded into.
+fn folded(history: &History, versions: usize) -> Vec<Entry> {
+    let mut entries = history.entries[versions - 1..].to_vec();
+    let removed_at = history.rows[versions - 1].get("removed_at").and_then(time);
+    entries[0].kind = "insert".to_owned();
+    entries[0].changed = JsonObject::default().into();
+    entries[0].folded = Some(Folded {
+        first_seen_at: history.entries[0].observed_at,
+        removed_at,
+    });
+    entries
+}
+
+#[test]
+fn only_the_first_version_may_be_folded_and_it_has_a_beginning() {
+    let event = |name: &str| Event::Observed {
+        name: name.to_owned(),
+        created: 0,
+    };
+    let history = History::of(&["a", "b", "c", "d"].map(event));
+    let faults = |entries: &[Entry]| -> Vec<Fault> {
+        let found = compared(&shape(), entries, None, &[]).into_iter();
+        let fault = |finding| match finding {
+            Finding::Ledger { fault, .. } => Some(fault),
+            _ => None,
+        };
+        found.filter_map(fault).collect()
+    };
+    let entries = folded(&history, 2);
+    assert_eq!(faults(&entries), []);
+    let mut twice = entries.clone();
+    twice[1].folded = entries[0].folded;
+    twice[1].kind = "insert".to_owned();
+    twice[1].changed = entries[0].changed.clone();
+    assert_eq!(faults(&twice), [Fault::InsertAgain]);
+    let mut endless = entries.clone();
+    endless[0].folded = Some(Folded {
+        first_seen_at: None,
+        removed_at: None,
+    });
+    assert_eq!(faults(&endless), [Fault::NoTime]);
+    let mut unmarked = entries;
+    unmarked[0].folded = None;
+    assert_eq!(faults(&unmarked), [Fault::Gap { expected: 1 }]);
+}
+
 proptest! {
+    #[test]
+    fn what_is_folded_makes_the_same_rows_from_there_on(
+        history in history(), at_version in any::<prop::sample::Index>(), minutes in 0..15_usize
+    ) {
+        let base = at_version.index(history.entries.len());
+        let entries = folded(&history, base + 1);
+        // Not before the version into which the others are folded.
+        let instant = at(minutes.max(base + 1));
+        let as_of = [history.as_of(instant)];
+        prop_assert_eq!(compared(&shape(), &entries, history.last(), &as_of), []);
+        let wrong = with(history.last().expect("there is one"), "first_seen_at", Json::NULL);
+        prop_assert_eq!(compared(&shape(), &entries, Some(&wrong), &as_of).len(), 1);
+    }
+
     #[test]
     fn a_history_folded_is_its_last_row(history in history(), minutes in 0..20_usize) {
         let as_of = [history.as_of(at(minutes)), history.as_of(at(minutes) + TimeDelta::microseconds(-1))];

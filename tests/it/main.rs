@@ -13,6 +13,7 @@ mod histories;
 mod packaging;
 mod queries;
 mod rejects;
+mod retention;
 mod schema;
 mod simulator;
 mod support;

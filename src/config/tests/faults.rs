@@ -336,3 +336,21 @@ proptest! {
         let _outcome = parse(&format!("[schedule]\ncron = \"{}\"\n{CLIENT}", fields.join(" ")));
     }
 }
+
+#[test]
+fn days_of_retention_are_whole_and_within_bounds() {
+    let text = format!(
+        "[retention]\nno_change_runs_days = -1\nrejects_days = 36501\nledger_days = \"30\"\nledger_day = 1\n{CLIENT}"
+    );
+    insta::assert_snapshot!(faults(&text), @"");
+    let text = format!("[retention]\nledger_days = 36500\nrejects_days = 0\n{CLIENT}");
+    let retention = parse(&text).expect("in order").config.retention;
+    assert_eq!(
+        (
+            retention.no_change_runs_days,
+            retention.rejects_days,
+            retention.ledger_days
+        ),
+        (90, 0, 36_500)
+    );
+}
