@@ -210,6 +210,11 @@ impl Upkeep {
                 tracing::info!("another process deletes what [retention] does not keep");
                 LOOK_EVERY
             }
+            // The passes say so.
+            Some(Ok(Err(Error::Unavailable(error)))) => {
+                tracing::debug!(error, "what [retention] does not keep is deleted another time");
+                LOOK_EVERY
+            }
             Some(Ok(Err(error))) => {
                 let remedy = error.remedy().unwrap_or("tried again later");
                 tracing::warn!(error = %error, remedy, "what [retention] does not keep could not be deleted");

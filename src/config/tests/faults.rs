@@ -342,7 +342,12 @@ fn days_of_retention_are_whole_and_within_bounds() {
     let text = format!(
         "[retention]\nno_change_runs_days = -1\nrejects_days = 36501\nledger_days = \"30\"\nledger_day = 1\n{CLIENT}"
     );
-    insta::assert_snapshot!(faults(&text), @"");
+    insta::assert_snapshot!(faults(&text), @r#"
+    config.toml:2:23: retention.no_change_runs_days: must be from 0 to 36500; the default is 90
+    config.toml:3:16: retention.rejects_days: must be from 0 to 36500; the default is 90
+    config.toml:4:15: retention.ledger_days: must be a whole number, not a string; remove the quotes
+    config.toml:5:1: retention.ledger_day: unknown key; did you mean "ledger_days"?
+    "#);
     let text = format!("[retention]\nledger_days = 36500\nrejects_days = 0\n{CLIENT}");
     let retention = parse(&text).expect("in order").config.retention;
     assert_eq!(
