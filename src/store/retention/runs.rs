@@ -13,12 +13,12 @@ impl Store {
         let Some(cutoff) = pruning.cutoffs.runs else {
             return Ok(0);
         };
-        let mut tx = self.begin().await?;
+        let mut tx = self.begin_batch().await?;
         check(&mut tx, pruning.token).await?;
         let deleted = sqlx::query!(
             r#"
             delete from sync_runs where run_id in (
-                select run_id from deletable_runs where finished_at < $1 order by finished_at limit $2
+                select run_id from deletable_runs where finished_at < $1 limit $2
             )
             "#,
             cutoff,
