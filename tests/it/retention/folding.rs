@@ -148,7 +148,7 @@ async fn instants(pool: &PgPool, cutoff: DateTime<Utc>) -> Vec<DateTime<Utc>> {
         .collect();
     instants.extend(before);
     instants.push(cutoff);
-    instants.push(Utc::now());
+    instants.push(value(pool, "select now()").await);
     instants.sort_unstable();
     instants
 }
