@@ -49,7 +49,6 @@ pub use fields::ExtraField;
 pub use forget::Forgotten;
 pub use grants::{BadRole, Grants, Roles};
 pub use held::HeldBy;
-pub use history::HistoryEntry;
 pub use inserts::Inserts;
 pub use history::{FoldedHistory, HistoryEntry};
 pub use population::Counted;
@@ -59,9 +58,6 @@ pub use removals::Candidate;
 pub use repair::{Repair, RepairRun};
 pub use resumed::Resumed;
 pub use rights::{Excess, Rights};
-pub use retention::{
-    BegunPruning, Cutoffs, Deleted, FoldedBatch, Place, Pruning, RetentionStatus,
-};
 pub use retention::{BegunPruning, Cutoffs, Deleted, FoldedBatch, Place, Pruning, RetentionStatus};
 pub use runs::{Finish, RunCounts, RunRecord};
 pub use status::{ClientStatus, HeldStatus, RejectStatus, Waiting, WatchStatus};
