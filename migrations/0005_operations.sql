@@ -145,3 +145,9 @@ comment on column retention.users_in_doubt is
     'Users whose ledger has a fault, and was left as it is that time; `calmirror verify` names them.';
 comment on column retention.history_from is
     'managed_users_as_of and managed_users_history are whole from here on; null while nothing was ever folded.';
+
+alter table sync_runs
+    add column failure text constraint sync_runs_failure_check check (failure in ('refused', 'unavailable', 'fault'));
+
+comment on column sync_runs.failure is
+    'Of a failed pass: refused (Cal.com refuses the client''s credentials, or the base address is not the one that the mirror is of), unavailable (Cal.com or the database was away) or fault (anything else that somebody has to change). Null for a pass that was cut off, and for those of before this column.';

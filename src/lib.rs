@@ -13,6 +13,7 @@
 //! - [`compare`], [`guard`]: what differs, and whether removals may be applied. [`verify`]: whether ledger and mirror agree.
 //!   Pure.
 //! - [`calcom`]: one request and what its answer proves. [`store`]: all SQL. [`sync`]: one pass over both.
+//! - [`health`]: how far each client's mirror can be trusted, and why no further.
 //! - [`schedule`], [`daemon`]: ticks, and the passes that they become. [`live`], [`server`]: what the daemon does now, and
 //!   says over HTTP.
 //! - [`schedule`], [`daemon`]: ticks, and the passes that they become. [`retention`]: what is deleted beside them.
@@ -30,6 +31,7 @@ pub mod crash_point;
 pub mod daemon;
 pub mod embedded;
 pub mod guard;
+pub mod health;
 pub mod live;
 pub mod model;
 pub mod retention;

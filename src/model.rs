@@ -352,3 +352,26 @@ impl fmt::Display for RunOutcome {
         f.pad(self.as_str())
     }
 }
+
+/// What kind of failure a failed pass is. Spelled in snake case wherever it is printed or stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Failure {
+    /// Somebody has to change something.
+    Fault,
+    /// Cal.com refuses the client's credentials, or the source is not the one that the mirror is of: somebody has to change
+    /// something, and until then nothing is mirrored.
+    Refused,
+    /// Cal.com or the database is away; another try may do.
+    Unavailable,
+}
+
+impl Failure {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Fault => "fault",
+            Self::Refused => "refused",
+            Self::Unavailable => "unavailable",
+        }
+    }
+}

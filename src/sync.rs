@@ -34,8 +34,10 @@ pub(crate) use apply::{bounded, with_retries};
 use frontier::Frontier;
 pub use plan::{Fate, Plan, Planned};
 pub use progress::{Progress, Snapshot};
-pub use report::{Failure, Lines, Report};
+pub use report::{Lines, Report};
 pub use watched::Watched;
+
+pub use crate::model::Failure;
 
 use crate::{
     calcom::Source,

@@ -47,7 +47,7 @@ impl Exit {
             (RunOutcome::Held, _) => Self::Held,
             (RunOutcome::Partial, _) => Self::Partial,
             (RunOutcome::Failed, Failure::Unavailable) => Self::Unavailable,
-            (RunOutcome::Failed, Failure::Fault) => Self::Failed,
+            (RunOutcome::Failed, Failure::Fault | Failure::Refused) => Self::Failed,
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Error, Run, Store, Trigger, held};
 use crate::{
     crash_point::crash_point,
-    model::{ClientId, RunOutcome, UserId},
+    model::{ClientId, Failure, RunOutcome, UserId},
 };
 
 /// What a pass did. The four kinds of change are counted by the database, batch by batch.
@@ -47,6 +47,8 @@ pub struct Finish<'a> {
     /// Why the pass was not complete; none if it was, and then its changes tell `Applied` from `NoChange`.
     pub shortfall: Option<RunOutcome>,
     pub error: Option<&'a str>,
+    /// Of a pass that failed.
+    pub failure: Option<Failure>,
     /// From now, if the pass was complete. None for a pass that does not look at every watched user.
     pub fresh_for: Option<Duration>,
 }
@@ -141,7 +143,7 @@ impl Store {
             r#"
             update sync_runs set
                 outcome = $2, finished_at = now(), observed = $3, unchanged = $4, rejected = $5, missing = $6,
-                unanswered = $7, requests = $8, error = $9, respelled = $10, done_to = $11
+                unanswered = $7, requests = $8, error = $9, respelled = $10, done_to = $11, failure = $12
             where run_id = $1
             "#,
             run.id,
@@ -155,6 +157,10 @@ impl Store {
             finish.error,
             stored(finish.respelled),
             finish.done_to.map(|user| user.0),
+            finish
+                .failure
+                .filter(|_| outcome == RunOutcome::Failed)
+                .map(Failure::as_str),
         )
         .execute(&mut tx)
         .await?;
@@ -193,7 +199,8 @@ impl Store {
         Ok(RunRecord { outcome, counts })
     }
 
-    /// Records a pass that never began, or that ended without being able to say so itself.
+    /// Records a pass that never began, or that ended without being able to say so itself. One that failed did so by a fault: see
+    /// [`Store::record_failure`] for others.
     ///
     /// # Errors
     ///
@@ -206,11 +213,45 @@ impl Store {
         outcome: RunOutcome,
         error: &str,
     ) -> Result<i64, Error> {
+        let failure = (outcome == RunOutcome::Failed).then_some(Failure::Fault);
+        self.record(client_id, client_name, trigger, outcome, failure, error)
+            .await
+    }
+
+    /// As [`Store::record_run`], of a pass that failed so.
+    ///
+    /// # Errors
+    ///
+    /// What Postgres says.
+    pub async fn record_failure(
+        &self,
+        client_id: &ClientId,
+        client_name: &str,
+        trigger: Trigger,
+        failure: Failure,
+        error: &str,
+    ) -> Result<i64, Error> {
+        let outcome = RunOutcome::Failed;
+        self.record(client_id, client_name, trigger, outcome, Some(failure), error)
+            .await
+    }
+
+    async fn record(
+        &self,
+        client_id: &ClientId,
+        client_name: &str,
+        trigger: Trigger,
+        outcome: RunOutcome,
+        failure: Option<Failure>,
+        error: &str,
+    ) -> Result<i64, Error> {
         let mut tx = self.begin().await?;
         let id = sqlx::query_scalar!(
             r#"
-            insert into sync_runs (client_id, client_name, tick, trigger, outcome, started_at, finished_at, error)
-            values ($1, $2, $3, $4, $5, now(), now(), $6)
+            insert into sync_runs (
+                client_id, client_name, tick, trigger, outcome, started_at, finished_at, error, failure
+            )
+            values ($1, $2, $3, $4, $5, now(), now(), $6, $7)
             returning run_id
             "#,
             client_id.as_str(),
@@ -219,6 +260,7 @@ impl Store {
             trigger.as_str(),
             outcome.as_str(),
             error,
+            failure.map(Failure::as_str),
         )
         .fetch_one(&mut tx)
         .await?;

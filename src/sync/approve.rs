@@ -7,12 +7,11 @@ use super::{
     Pass, Report, Watched,
     apply::{Retries, bounded, with_retries},
     finish::Shortfall,
-    report::Failure,
 };
 use crate::{
     calcom::{self, Disposition, Source},
     compare::{ChangeSet, Removal},
-    model::{Observation, RunOutcome, UserId},
+    model::{Failure, Observation, RunOutcome, UserId},
     store::{self, Finish, Run},
 };
 
@@ -163,7 +162,7 @@ impl<S: Source> Pass<'_, S> {
         let client = self.client;
         let recorded = self
             .store
-            .record_run(&client.id, &client.name, self.trigger, outcome, &error);
+            .record_failure(&client.id, &client.name, self.trigger, failure, &error);
         let run_id = match bounded(recorded).await {
             Ok(id) => Some(id),
             Err(error) => {
@@ -251,6 +250,7 @@ impl<S: Source> Pass<'_, S> {
             done_to: None,
             shortfall: shortfall.as_ref().map(|shortfall| shortfall.outcome),
             error: shortfall.as_ref().map(|shortfall| shortfall.error.as_str()),
+            failure: shortfall.as_ref().map(|shortfall| shortfall.failure),
             fresh_for: None,
         };
         let failure = shortfall

@@ -5,13 +5,13 @@ use super::{
     apply::{Retries, bounded, with_retries},
     frontier::Frontier,
     removal,
-    report::{self, Failure, Report},
+    report::{self, Report},
 };
 use crate::{
     calcom::{self, Source},
     compare::ChangeSet,
     config,
-    model::RunOutcome,
+    model::{Failure, RunOutcome},
     store::{self, Finish, Run},
 };
 
@@ -57,6 +57,7 @@ impl<S: Source> Pass<'_, S> {
             done_to: frontier.done_to().filter(|_| is_cut),
             shortfall: shortfall.as_ref().map(|shortfall| shortfall.outcome),
             error: shortfall.as_ref().map(|shortfall| shortfall.error.as_str()),
+            failure: shortfall.as_ref().map(|shortfall| shortfall.failure),
             fresh_for: Some(self.fresh_for),
         };
         let failure = shortfall
@@ -107,7 +108,7 @@ impl<S: Source> Pass<'_, S> {
             let client = self.client;
             let recorded = self
                 .store
-                .record_run(&client.id, &client.name, self.trigger, outcome, &text);
+                .record_failure(&client.id, &client.name, self.trigger, failure, &text);
             match bounded(recorded).await {
                 Ok(id) => run_id = Some(id),
                 Err(error) => tracing::debug!(error = %error, "the failed pass could not be recorded"),
@@ -235,10 +236,10 @@ impl Shortfall {
 
     pub(super) fn of_store(error: &store::Error) -> Self {
         let text = with_remedy(error, error.remedy());
-        let failure = if error.is_transient() {
-            Failure::Unavailable
-        } else {
-            Failure::Fault
+        let failure = match error {
+            store::Error::SourceChanged { .. } => Failure::Refused,
+            error if error.is_transient() => Failure::Unavailable,
+            _ => Failure::Fault,
         };
         Self {
             outcome: RunOutcome::Failed,
@@ -303,10 +304,10 @@ impl Shortfall {
     }
 
     pub(super) fn of_source(error: &calcom::Error) -> Self {
-        let failure = if error.is_unavailable() {
-            Failure::Unavailable
-        } else {
-            Failure::Fault
+        let failure = match error {
+            calcom::Error::Refused { .. } => Failure::Refused,
+            error if error.is_unavailable() => Failure::Unavailable,
+            _ => Failure::Fault,
         };
         let text = with_remedy(error, error.remedy().as_deref());
         Self {

@@ -10,12 +10,12 @@ use super::{
     finish::Shortfall,
     frontier::Frontier,
     removal,
-    report::{Failure, Report},
+    report::Report,
 };
 use crate::{
     calcom::Source,
     compare::ChangeSet,
-    model::{RunOutcome, UserId},
+    model::{Failure, RunOutcome, UserId},
     store::{Candidate, Error, RunCounts},
 };
 

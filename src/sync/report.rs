@@ -6,7 +6,7 @@ use tracing::field::display;
 use super::Pass;
 use crate::{
     compare::{Change, ChangeKind, NewField, Removal},
-    model::RunOutcome,
+    model::{Failure, RunOutcome},
     store::RunCounts,
 };
 
@@ -46,15 +46,6 @@ pub enum Lines {
     /// One a changed user. For a caller that prints the report itself.
     Changes,
     None,
-}
-
-/// What kind of failure a failed pass is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure {
-    /// Somebody has to change something.
-    Fault,
-    /// Cal.com or the database is away; another try may do.
-    Unavailable,
 }
 
 impl Report {

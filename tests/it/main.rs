@@ -9,6 +9,7 @@ mod embedded;
 mod fields;
 mod forget;
 mod grants;
+mod health;
 mod histories;
 mod packaging;
 mod queries;

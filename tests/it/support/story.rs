@@ -259,6 +259,7 @@ pub(crate) fn complete(observed: u64, fresh_for: Duration) -> Finish<'static> {
         requests: observed,
         shortfall: None,
         error: None,
+        failure: None,
         fresh_for: Some(fresh_for),
     }
 }
