@@ -14,6 +14,7 @@
 //!   Pure.
 //! - [`calcom`]: one request and what its answer proves. [`store`]: all SQL. [`sync`]: one pass over both.
 //! - [`health`]: how far each client's mirror can be trusted, and why no further.
+//! - [`measured`]: what is counted and timed, for Prometheus.
 //! - [`schedule`], [`daemon`]: ticks, and the passes that they become. [`live`], [`server`]: what the daemon does now, and
 //!   says over HTTP.
 //! - [`schedule`], [`daemon`]: ticks, and the passes that they become. [`retention`]: what is deleted beside them.
@@ -33,6 +34,7 @@ pub mod embedded;
 pub mod guard;
 pub mod health;
 pub mod live;
+pub mod measured;
 pub mod model;
 pub mod retention;
 pub mod retry;

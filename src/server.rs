@@ -1,15 +1,30 @@
 //! The HTTP server of the daemon: whether it lives, whether the mirror can be trusted. Nothing here writes.
 
+mod connections;
+mod guard;
+mod look;
+mod metrics;
+mod readiness;
+mod status;
+#[cfg(test)]
+mod tests;
+
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::{Router, extract::State, http::StatusCode, routing::get};
-use tokio::{net::TcpListener, sync::watch};
+use axum::{Router, extract::State, http::StatusCode, middleware, routing::get};
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, watch},
+};
 use tokio_util::sync::CancellationToken;
 
+use self::look::Looks;
+pub use self::look::{Look, NotReady};
 use crate::{
     calcom::ApiClient,
     config::{self, Config},
     live::Live,
+    measured::Exposition,
     schedule::Cron,
     store::Store,
 };
@@ -18,6 +33,7 @@ use crate::{
 #[derive(Debug)]
 pub struct View {
     pub config: Config,
+    /// Only reads, on connections of its own: see [`Store::looking_on`].
     pub store: Store,
     pub clients: Vec<ClientView>,
 }
@@ -37,13 +53,19 @@ pub struct Context {
     pub live: Live,
     /// Is cancelled when the process ends: whoever holds a connection open has to let go.
     pub closing: CancellationToken,
+    /// Answers that have no end. Whoever streams holds one of these.
+    pub streams: Arc<Semaphore>,
+    looks: Arc<Looks>,
+    exposition: Exposition,
+    /// Where the server listens, once it does.
+    address: Option<SocketAddr>,
 }
 
 /// Why there is no server.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(
-        "server.listen: {address} cannot be listened on; is another calmirror running? Set another address, or \"\" for none"
+        "server.listen: {address} cannot be listened on; is another calmirror running? Set another address, or \"off\" for none"
     )]
     Listen {
         address: SocketAddr,
@@ -57,13 +79,44 @@ pub enum Error {
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
+    exposition: Exposition,
 }
 
 /// Longer than any answer takes; what streams ends at once.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
+/// Pages that are open somewhere, each with a stream of events.
+const STREAMS: usize = 32;
+
+/// As often as the recorder wants to be looked after.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+impl Context {
+    pub fn new(view: watch::Receiver<Arc<View>>, live: Live, closing: CancellationToken) -> Self {
+        Self {
+            view,
+            live,
+            closing,
+            streams: Arc::new(Semaphore::new(STREAMS)),
+            looks: Arc::default(),
+            exposition: Exposition::install(),
+            address: None,
+        }
+    }
+
+    /// What is shown at this moment.
+    pub fn view(&self) -> Arc<View> {
+        Arc::clone(&self.view.borrow())
+    }
+
+    /// What the database says of the clients, now or a moment ago: asking often costs nothing.
+    pub async fn look(&self) -> Arc<Look> {
+        self.looks.look(&self.view()).await
+    }
+}
+
 impl Server {
-    /// Takes the port.
+    /// Takes the port. From here on, what happens is counted for `/metrics`.
     ///
     /// # Errors
     ///
@@ -72,7 +125,11 @@ impl Server {
         let refused = |source| Error::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
-        Ok(Self { listener, address })
+        Ok(Self {
+            listener,
+            address,
+            exposition: Exposition::install(),
+        })
     }
 
     /// Where it can be reached: with the port that it was given, where any would do.
@@ -81,27 +138,45 @@ impl Server {
     }
 
     /// Answers until the context closes, and what is being answered then a little longer.
-    ///
-    /// # Errors
-    ///
-    /// When the system takes the port away.
-    pub async fn serve(self, context: Context) -> io::Result<()> {
+    pub async fn serve(self, context: Context) {
         let closing = context.closing.clone();
+        let context = Context {
+            address: Some(self.address),
+            ..context
+        };
         let overdue = async {
             closing.cancelled().await;
             tokio::time::sleep(LAST_ANSWERS).await;
         };
-        let serving = axum::serve(self.listener, router(context))
-            .with_graceful_shutdown(closing.clone().cancelled_owned());
+        let upkeep = async {
+            loop {
+                tokio::time::sleep(UPKEEP).await;
+                self.exposition.upkeep();
+            }
+        };
         tokio::select! {
-            served = serving => served,
-            () = overdue => Ok(()),
+            () = connections::serve(&self.listener, router(context), &closing) => {}
+            () = overdue => {}
+            () = upkeep => {}
         }
     }
 }
 
 fn router(context: Context) -> Router {
-    Router::new().route("/healthz", get(healthz)).with_state(context)
+    let routes = Router::new()
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readiness::readyz))
+        .route("/metrics", get(metrics::metrics))
+        .route("/api/v1/status", get(status::status))
+        .fallback(async || (StatusCode::NOT_FOUND, "there is nothing here\n"));
+    guarded(routes, context)
+}
+
+/// Nothing is answered but through the guard.
+fn guarded(routes: Router<Context>, context: Context) -> Router {
+    routes
+        .layer(middleware::from_fn_with_state(context.clone(), guard::guard))
+        .with_state(context)
 }
 
 /// Depends on the scheduler's loop only: neither the database nor Cal.com is a reason to start the process anew.

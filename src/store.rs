@@ -80,6 +80,12 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 const ALONG_THE_INDEXES: &str = "SET LOCAL enable_seqscan TO off; SET LOCAL enable_bitmapscan TO off; \
      SET LOCAL enable_hashjoin TO off; SET LOCAL max_parallel_workers_per_gather TO 0; SET LOCAL jit TO off";
 
+/// Connections of those who look on, beside those of passes.
+const ONLOOKERS: u32 = 3;
+
+/// Nobody looks on for as long as a pass may wait.
+const LOOK_BRIEFLY: &str = "SET LOCAL lock_timeout TO '2s'; SET LOCAL statement_timeout TO '10s'";
+
 /// At the end of the process.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -109,6 +115,8 @@ pub struct Store {
     pool: PgPool,
     begin: String,
     pgbouncer: bool,
+    /// Where connections may not write.
+    only_reads: bool,
     schema: String,
 }
 
@@ -147,6 +155,7 @@ impl Store {
             pool,
             begin: begin_statement(&settings.schema, LOCK_TIMEOUT),
             pgbouncer: settings.pgbouncer,
+            only_reads: false,
             schema: settings.schema.clone(),
         }
     }
@@ -154,16 +163,26 @@ impl Store {
     /// The same database, with connections of its own on which Postgres refuses whatever would write.
     #[must_use]
     pub fn read_only(&self) -> Self {
-        let mut options = (*self.pool.connect_options()).clone();
-        if !self.pgbouncer {
-            // Not through PgBouncer, which refuses start-up parameters that it does not know.
-            options = options.options([("default_transaction_read_only", "on")]);
-        }
+        let options = refusing_to_write((*self.pool.connect_options()).clone(), self.pgbouncer);
         Self {
             pool: self.pool.options().clone().connect_lazy_with(options),
             begin: format!("{}; SET TRANSACTION READ ONLY", self.begin),
             pgbouncer: self.pgbouncer,
+            only_reads: true,
             schema: self.schema.clone(),
+        }
+    }
+
+    /// As [`Store::read_only`], for whoever only looks on while others work: with few connections, and little patience.
+    #[must_use]
+    pub fn looking_on(&self) -> Self {
+        let reading = self.read_only();
+        let options = (*reading.pool.connect_options()).clone();
+        let pool = reading.pool.options().clone().max_connections(ONLOOKERS);
+        Self {
+            pool: pool.connect_lazy_with(options),
+            begin: format!("{}; {LOOK_BRIEFLY}", reading.begin),
+            ..reading
         }
     }
 
@@ -176,8 +195,13 @@ impl Store {
 
     /// Where new connections lead from now on. Those that are there are kept for as long as they work.
     pub fn reconnect(&self, options: PgConnectOptions) {
-        self.pool
-            .set_connect_options(own_options(options, self.pgbouncer));
+        let options = own_options(options, self.pgbouncer);
+        let options = if self.only_reads {
+            refusing_to_write(options, self.pgbouncer)
+        } else {
+            options
+        };
+        self.pool.set_connect_options(options);
     }
 
     /// The schema that holds the mirror's tables.
@@ -237,6 +261,15 @@ fn own_options(options: PgConnectOptions, pgbouncer: bool) -> PgConnectOptions {
         options.statement_cache_capacity(0).extra_float_digits(None)
     } else {
         options
+    }
+}
+
+fn refusing_to_write(options: PgConnectOptions, pgbouncer: bool) -> PgConnectOptions {
+    if pgbouncer {
+        // It refuses start-up parameters that it does not know.
+        options
+    } else {
+        options.options([("default_transaction_read_only", "on")])
     }
 }
 

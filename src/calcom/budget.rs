@@ -196,6 +196,11 @@ impl Budget {
         self.state().rate_state(Instant::now())
     }
 
+    /// Until the end of the block, if there is one.
+    pub(super) fn blocked_for(&self) -> Option<Duration> {
+        self.state().blocked_for(Instant::now())
+    }
+
     /// Takes over what another process knew, as far as it is worse than what is known here.
     pub(super) fn resume(&self, state: RateState) {
         self.state().resume(state, Instant::now());

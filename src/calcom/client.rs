@@ -103,6 +103,13 @@ impl Api {
     }
 }
 
+impl ApiClient {
+    /// Until the end of the block that a 429 has begun, however long; none where there is no block.
+    pub fn blocked_for(&self) -> Option<Duration> {
+        self.0.budget.blocked_for()
+    }
+}
+
 /// Gives rustls its cryptography, unless it has one already.
 fn install_crypto() {
     if CryptoProvider::get_default().is_none() {

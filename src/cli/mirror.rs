@@ -28,6 +28,8 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub struct Database {
     pub store: Store,
+    /// For the HTTP server.
+    looking_on: Store,
     embedded: Option<Local>,
 }
 
@@ -51,16 +53,22 @@ impl Database {
             pgbouncer: config.pgbouncer,
         };
         match &config.url {
-            DatabaseUrl::Postgres(url) => Ok(Self {
-                store: Store::open_url(url, &settings)?,
-                embedded: None,
-            }),
+            DatabaseUrl::Postgres(url) => {
+                let store = Store::open_url(url, &settings)?;
+                Ok(Self {
+                    looking_on: store.looking_on(),
+                    store,
+                    embedded: None,
+                })
+            }
             DatabaseUrl::Embedded { data_dir } => {
                 let server = Embedded::start(embedded::Options::durable(data_dir))
                     .await
                     .context("the embedded Postgres does not start")?;
+                let store = Store::open(server.connect_options(), &settings);
                 Ok(Self {
-                    store: Store::open(server.connect_options(), &settings),
+                    looking_on: store.looking_on(),
+                    store,
                     embedded: Some(Local {
                         psql: server.psql_command(),
                         server: Mutex::new(server),
@@ -95,6 +103,7 @@ impl Database {
                 Ok(true) => {
                     tracing::warn!("the embedded Postgres had ended and was started again");
                     self.store.reconnect(server.connect_options());
+                    self.looking_on.reconnect(server.connect_options());
                 }
                 Err(error) => {
                     let text = format!("{:#}", anyhow::Error::from(error));
@@ -110,7 +119,7 @@ impl Database {
 
     /// Closes the connections, and stops the embedded server unless somebody else uses it.
     pub async fn close(self) {
-        self.store.close().await;
+        tokio::join!(self.store.close(), self.looking_on.close());
         if let Some(local) = self.embedded
             && let Err(error) = local.server.into_inner().stop().await
         {
@@ -224,7 +233,7 @@ impl Mirror {
         });
         View {
             config: self.config.clone(),
-            store: self.database.store.clone(),
+            store: self.database.looking_on.clone(),
             clients: clients.collect(),
         }
     }

@@ -14,6 +14,7 @@ use crate::{
     config::Config,
     daemon,
     live::Live,
+    measured,
     model::{RunOutcome, rfc3339},
     retention::Upkeep,
     schedule::Tick,
@@ -67,11 +68,7 @@ pub(super) async fn serve(
     let (views, view) = watch::channel(Arc::new(mirror.view()));
     // It answers as long as passes are under way, which is longer than they are begun.
     let closing = CancellationToken::new();
-    let context = Context {
-        view,
-        live: live.clone(),
-        closing: closing.clone(),
-    };
+    let context = Context::new(view, live.clone(), closing.clone());
     let passes = Passes {
         mirror: Arc::clone(mirror),
         live: live.clone(),
@@ -91,10 +88,8 @@ pub(super) async fn serve(
         served
     };
     let answers = async {
-        if let Some(server) = server
-            && let Err(error) = server.serve(context).await
-        {
-            tracing::error!(%error, "the HTTP server ended");
+        if let Some(server) = server {
+            server.serve(context).await;
         }
     };
     let (served, ()) = tokio::join!(daemon, answers);
@@ -151,6 +146,7 @@ impl daemon::Pass for Passes {
             tick.due = rfc3339(tick.due),
             "tick skipped: {why}"
         );
+        measured::pass(&client.name, RunOutcome::Skipped);
         let store = &self.mirror.database.store;
         let recorded = bounded(store.record_run(
             &client.id,
@@ -168,6 +164,7 @@ impl daemon::Pass for Passes {
     async fn panicked(&self, client: usize, tick: Tick, message: String) {
         let client = &self.mirror.clients[client].client;
         let why = format!("a fault in calmirror ended the pass: {message}");
+        measured::pass(&client.name, RunOutcome::Failed);
         let store = &self.mirror.database.store;
         let recorded =
             match bounded(store.close_open_runs(self.mirror.process(), Some(&client.id), &why)).await {

@@ -1,4 +1,4 @@
-//! A client's secret, which the file never holds: it says where the secret is.
+//! A secret, of a client or another, which the file never holds: it says where the secret is.
 
 use std::{
     fmt, fs, io,
@@ -15,7 +15,7 @@ use super::{
     tree::{Origin, Raw, Table},
 };
 
-/// Where a client's secret is kept.
+/// Where a secret is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SecretSource {
@@ -26,7 +26,7 @@ pub enum SecretSource {
     Credential(String),
 }
 
-/// Whether a configuration is loaded with its clients' secrets.
+/// Whether a configuration is loaded with its secrets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Secrets {
     /// Each secret is read from where it is; one that cannot be read is a fault.
@@ -62,7 +62,7 @@ pub(super) fn read(
         return None;
     };
     match &node.raw {
-        Raw::Table(table) => from_table(table, &node.origin, key, reading),
+        Raw::Table(table) => from_table(table, &node.origin, key, &called(name), reading),
         Raw::Text(_) => {
             let message = "must not stand in this file, which tends to be copied and committed";
             reading.fault(&node.origin, key, message, FORM);
@@ -84,6 +84,7 @@ fn from_table(
     table: &Table,
     origin: &Origin,
     key: String,
+    called: &str,
     reading: &mut Reading<'_>,
 ) -> Option<(SecretString, SecretSource)> {
     let section = Section {
@@ -140,15 +141,15 @@ fn from_table(
         return Some((SecretString::default(), source));
     }
     let found = match &source {
-        SecretSource::Env(name) => from_variable(name, reading),
+        SecretSource::Env(name) => from_variable(name, called, reading),
         SecretSource::File(path) => {
-            let found = from_file(path);
+            let found = from_file(path, called);
             if found.is_ok() {
                 reading.warn_if_open(path, &said.origin, &key, "");
             }
             found
         }
-        SecretSource::Credential(name) => from_credential(name, reading),
+        SecretSource::Credential(name) => from_credential(name, called, reading),
     };
     let found = found.and_then(|secret| match unfit(&secret) {
         None => Ok(secret),
@@ -163,6 +164,14 @@ fn from_table(
     }
 }
 
+/// What remedies call the secret of a key.
+fn called(name: &str) -> String {
+    match name {
+        "secret" => "the client's secret".to_owned(),
+        name => format!("the {}", name.replace('_', " ")),
+    }
+}
+
 fn is_variable_name(name: &str) -> bool {
     !name.starts_with(|c: char| c.is_ascii_digit())
         && name.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_')
@@ -170,7 +179,7 @@ fn is_variable_name(name: &str) -> bool {
 
 type Found = Result<String, (String, String)>;
 
-fn from_variable(name: &str, reading: &Reading<'_>) -> Found {
+fn from_variable(name: &str, called: &str, reading: &Reading<'_>) -> Found {
     match reading.environment.get(name) {
         Some(value) => value.to_str().map(str::to_owned).ok_or_else(|| {
             (
@@ -180,14 +189,14 @@ fn from_variable(name: &str, reading: &Reading<'_>) -> Found {
         }),
         None => Err((
             format!("the environment variable {name} is unset or empty"),
-            "set it to the client's secret".to_owned(),
+            format!("set it to {called}"),
         )),
     }
 }
 
-fn from_credential(name: &str, reading: &Reading<'_>) -> Found {
+fn from_credential(name: &str, called: &str, reading: &Reading<'_>) -> Found {
     match reading.environment.credentials_directory() {
-        Some(directory) => from_file(&directory.join(name)),
+        Some(directory) => from_file(&directory.join(name), called),
         None => Err((
             "CREDENTIALS_DIRECTORY is not set, so systemd passed no credentials".to_owned(),
             format!("add LoadCredential={name}:/path/of/the/secret to the unit"),
@@ -195,7 +204,7 @@ fn from_credential(name: &str, reading: &Reading<'_>) -> Found {
     }
 }
 
-fn from_file(path: &Path) -> Found {
+fn from_file(path: &Path, called: &str) -> Found {
     let cannot = |error: io::Error| {
         (
             format!("{} cannot be read: {error}", path.display()),
@@ -218,7 +227,7 @@ fn from_file(path: &Path) -> Found {
     if text.is_empty() {
         return Err((
             format!("{} is empty", path.display()),
-            "write the client's secret into it".to_owned(),
+            format!("write {called} into it"),
         ));
     }
     Ok(text.to_owned())

@@ -40,7 +40,7 @@ pub(super) fn read(root: &Table, reading: &mut Reading<'_>) -> Server {
         Some(_) => secret::read(&section, "token", reading),
     };
     if let (Some(listen), Some(said), None) = (listen, &said, section.node("token"))
-        && !listen.ip().is_loopback()
+        && !listen.ip().to_canonical().is_loopback()
     {
         let message = format!("{listen} can be reached from other machines, and there is no server.token");
         reading.fault(
@@ -56,8 +56,27 @@ pub(super) fn read(root: &Table, reading: &mut Reading<'_>) -> Server {
         token,
         token_source,
         show_values: section.truth("show_values", default.show_values, reading),
-        hosts: section.texts("hosts", reading),
+        hosts: hosts(&section, reading),
     }
+}
+
+/// Names as they stand in `Host`, which has neither scheme nor path.
+fn hosts(section: &Section<'_>, reading: &mut Reading<'_>) -> Vec<String> {
+    let hosts = section.texts("hosts", reading);
+    if let (Some(node), Some(wrong)) = (
+        section.node("hosts"),
+        hosts
+            .iter()
+            .find(|host| host.contains(['/', '@', '*', ' ']) || host.is_empty()),
+    ) {
+        reading.fault(
+            &node.origin,
+            section.key("hosts"),
+            format!("{wrong:?} is no name of a host"),
+            "as in \"mirror.example.com\", without scheme and path",
+        );
+    }
+    hosts
 }
 
 fn address(said: &Said<String>, section: &Section<'_>, reading: &mut Reading<'_>) -> Option<SocketAddr> {

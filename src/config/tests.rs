@@ -4,6 +4,7 @@ mod faults;
 mod overrides;
 mod sample;
 mod secrets;
+mod server;
 mod users;
 
 use std::path::Path;

@@ -16,6 +16,7 @@ use super::{
 use crate::{
     calcom::Source,
     compare::{AnnouncedFields, Change, ChangeSet},
+    measured,
     model::Observation,
     store::{Error, Run},
 };
@@ -153,7 +154,12 @@ pub(super) async fn take_batches<S: Source>(
             None => next.await,
             Some(mut batch) => {
                 let writing = async {
-                    take_batch(&reader, hand, &mut tally, &mut announced, &mut batch).await?;
+                    let begun = Instant::now();
+                    let taken = take_batch(&reader, hand, &mut tally, &mut announced, &mut batch).await;
+                    if run.is_some() {
+                        measured::batch(&pass.client.name, begun.elapsed());
+                    }
+                    taken?;
                     for unit in batch.sightings().iter().filter_map(|sighting| sighting.unit) {
                         frontier.done(unit, 1);
                     }

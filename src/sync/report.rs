@@ -1,11 +1,14 @@
 //! What a pass says when it has ended, and the log lines on the way.
 
+use std::time::Duration;
+
 use serde::Serialize;
 use tracing::field::display;
 
 use super::Pass;
 use crate::{
     compare::{Change, ChangeKind, NewField, Removal},
+    measured,
     model::{Failure, RunOutcome},
     store::RunCounts,
 };
@@ -103,6 +106,7 @@ impl Report {
 
     /// The one summary line of a pass.
     pub(super) fn log(&self, lines: Lines) {
+        self.measure();
         macro_rules! summary {
             ($level:ident) => {
                 tracing::$level!(
@@ -132,6 +136,22 @@ impl Report {
             RunOutcome::Held | RunOutcome::Partial | RunOutcome::Skipped => summary!(warn),
             RunOutcome::Failed => summary!(error),
         }
+    }
+}
+
+impl Report {
+    fn measure(&self) {
+        let client = self.client.as_str();
+        measured::pass(client, self.outcome);
+        if self.outcome == RunOutcome::Skipped {
+            return;
+        }
+        measured::pass_took(client, Duration::from_secs_f64(self.duration_s));
+        measured::observed(client, self.observed);
+        measured::changes(client, ChangeKind::Insert.as_str(), self.inserted);
+        measured::changes(client, ChangeKind::Update.as_str(), self.updated);
+        measured::changes(client, ChangeKind::Removal.as_str(), self.removed);
+        measured::changes(client, ChangeKind::Restore.as_str(), self.restored);
     }
 }
 

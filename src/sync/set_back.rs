@@ -2,6 +2,7 @@
 
 use super::{Pass, apply::with_retries};
 use crate::{
+    measured,
     model::UserId,
     store::{Error, Repair, RepairRun, Run},
 };
@@ -17,13 +18,16 @@ impl<S> Pass<'_, S> {
         let mut left = Vec::new();
         for done in with_retries(|| self.store.repair(&repair, users)).await? {
             match done {
-                Repair::SetBack { user_id, version, .. } => tracing::warn!(
-                    client.name = %self.client.name,
-                    user.id = user_id.0,
-                    change.kind = "repair",
-                    change.version = version,
-                    "a row of managed_users had been edited in Postgres, and is set back to what the ledger says"
-                ),
+                Repair::SetBack { user_id, version, .. } => {
+                    measured::changes(&self.client.name, "repair", 1);
+                    tracing::warn!(
+                        client.name = %self.client.name,
+                        user.id = user_id.0,
+                        change.kind = "repair",
+                        change.version = version,
+                        "a row of managed_users had been edited in Postgres, and is set back to what the ledger says"
+                    );
+                }
                 Repair::Deleted { user_id } => tracing::warn!(
                     client.name = %self.client.name,
                     user.id = user_id.0,

@@ -16,6 +16,7 @@ mod reading;
 mod requests;
 mod rights;
 mod roles;
+mod server;
 mod status;
 mod sync;
 mod users;
@@ -53,6 +54,11 @@ impl Setup {
         })
         .await
         .expect("the simulator starts");
+        Self::with(simulator).await
+    }
+
+    /// On a database of its own.
+    async fn with(simulator: Simulator) -> Self {
         let db = TestDb::new().await;
         let mut setup = Self {
             base_url: simulator.base_url(),

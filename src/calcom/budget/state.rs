@@ -169,15 +169,19 @@ impl State {
             .filter_map(|bucket| Some((bucket.room(), bucket.until()?)));
         // Of those with as little room, the one that ends last.
         let tightest = windows.min_by_key(|(room, until)| (*room, std::cmp::Reverse(*until)));
-        let blocked_for = self
-            .blocked_until
-            .map(|until| until.saturating_duration_since(now));
+        let blocked_for = self.blocked_for(now);
         RateState {
             remaining: tightest.map(|(room, _)| room),
             resets_in: tightest.map(|(_, until)| until.saturating_duration_since(now)),
             // What takes hours may be a fault of what stands in front of Cal.com: starting anew is how one asks again.
-            blocked_for: blocked_for.filter(|left| !left.is_zero() && *left <= MAX_WAIT),
+            blocked_for: blocked_for.filter(|left| *left <= MAX_WAIT),
         }
+    }
+
+    /// Until the end of the block, if there is one.
+    pub(super) fn blocked_for(&self, now: Instant) -> Option<Duration> {
+        let left = self.blocked_until?.saturating_duration_since(now);
+        (!left.is_zero()).then_some(left)
     }
 
     /// Takes over what was known elsewhere, as far as it is worse than what is known here.

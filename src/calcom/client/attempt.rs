@@ -23,6 +23,7 @@ use crate::{
     },
     clock::{Clock, SystemClock},
     crash_point::crash_point,
+    measured,
     model::UserId,
     retry::{Next, Policy, Reserve},
 };
@@ -112,6 +113,8 @@ impl ApiClient {
             Ok(response) => self.answer(response, &permit, begun, read).await,
             Err(error) => Err(error),
         };
+        let code = status.map(|status| status.as_u16());
+        measured::request(&self.0.name, code, begun.elapsed());
         if tracing::enabled!(tracing::Level::DEBUG) {
             self.note_attempt(what, status, begun, result.as_ref().err());
         }

@@ -1,0 +1,137 @@
+//! What the database says, asked at most once in a while, however many want to know.
+
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use tokio::{
+    sync::Mutex,
+    time::{Instant, timeout},
+};
+
+use super::View;
+use crate::{
+    health::{self, ClientHealth},
+    store::{self, Store, UserCounts},
+};
+
+/// How long an answer is good for.
+const GOOD_FOR: Duration = Duration::from_secs(2);
+
+/// How long users that were counted are good for: counting reads an index over all of them.
+const COUNTS_GOOD_FOR: Duration = Duration::from_secs(20);
+
+/// A probe does not wait for longer.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What the database says of the clients.
+#[derive(Clone, Debug)]
+pub struct Look {
+    /// When it was asked.
+    pub at: Instant,
+    /// One for each configured client, in that order.
+    pub health: Result<Vec<ClientHealth>, NotReady>,
+}
+
+impl Look {
+    /// Time since the start of a client's newest complete pass, now.
+    pub fn lag_s(&self, client: &ClientHealth) -> Option<f64> {
+        client.lag_s.map(|lag| lag + self.at.elapsed().as_secs_f64())
+    }
+}
+
+/// Why the database says nothing of them.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotReady {
+    /// It is away, or takes too long.
+    #[error("{0}")]
+    Database(store::Error),
+    /// It has no tables, or older or newer ones than this version.
+    #[error("{0}")]
+    Migrations(String),
+}
+
+impl NotReady {
+    /// As answers have it.
+    pub const fn status(&self) -> &'static str {
+        match self {
+            Self::Database(_) => "database_unavailable",
+            Self::Migrations(_) => "not_migrated",
+        }
+    }
+}
+
+/// The newest answers, each as of the view that it is of.
+#[derive(Debug, Default)]
+pub(super) struct Looks {
+    newest: Mutex<Option<(Weak<View>, Arc<Look>)>>,
+    counts: Mutex<Option<(Instant, u64, Arc<Vec<UserCounts>>)>>,
+}
+
+impl Looks {
+    /// Whoever comes while somebody asks waits for that answer.
+    pub(super) async fn look(&self, view: &Arc<View>) -> Arc<Look> {
+        let mut newest = self.newest.lock().await;
+        if let Some((of, look)) = newest.as_ref()
+            && look.at.elapsed() < GOOD_FOR
+            && of.as_ptr() == Arc::as_ptr(view)
+        {
+            return Arc::clone(look);
+        }
+        let health = match timeout(PATIENCE, ask(view)).await {
+            Ok(health) => health,
+            Err(_) => Err(NotReady::Database(store::Error::Unavailable(format!(
+                "no answer within {} s",
+                PATIENCE.as_secs()
+            )))),
+        };
+        let look = Arc::new(Look {
+            at: Instant::now(),
+            health,
+        });
+        *newest = Some((Arc::downgrade(view), Arc::clone(&look)));
+        look
+    }
+
+    /// How many users each client has; none if the database does not say. `news` counts what could have changed it.
+    pub(super) async fn counts(&self, store: &Store, news: u64) -> Option<Arc<Vec<UserCounts>>> {
+        let mut counts = self.counts.lock().await;
+        if let Some((at, of, counts)) = counts.as_ref()
+            && at.elapsed() < COUNTS_GOOD_FOR
+            && *of == news
+        {
+            return Some(Arc::clone(counts));
+        }
+        let counted = timeout(PATIENCE * 3, store.user_counts()).await.ok()?.ok()?;
+        let counted = Arc::new(counted);
+        *counts = Some((Instant::now(), news, Arc::clone(&counted)));
+        Some(counted)
+    }
+}
+
+async fn ask(view: &View) -> Result<Vec<ClientHealth>, NotReady> {
+    let migrations = |error: &store::Error| {
+        let remedy = error
+            .remedy()
+            .map_or_else(String::new, |remedy| format!("; {remedy}"));
+        NotReady::Migrations(format!("{error}{remedy}"))
+    };
+    match view.store.pending_migrations().await {
+        Ok(0) => {}
+        Ok(pending) => {
+            return Err(NotReady::Migrations(format!(
+                "the database lacks {pending} migrations; the next pass applies them, or `calmirror migrate`"
+            )));
+        }
+        Err(error @ (store::Error::NotMigrated { .. } | store::Error::Newer(_))) => {
+            return Err(migrations(&error));
+        }
+        Err(error) => return Err(NotReady::Database(error)),
+    }
+    let read = health::read(&view.store, &view.config.clients).await;
+    read.map_err(|error| match error {
+        store::Error::Missing(_) => migrations(&error),
+        error => NotReady::Database(error),
+    })
+}

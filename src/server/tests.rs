@@ -1,0 +1,136 @@
+use std::net::Ipv4Addr;
+
+use axum::{body::to_bytes, response::IntoResponse};
+use secrecy::SecretString;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use super::*;
+use crate::{
+    calcom::Api,
+    config::{Environment, Secrets},
+    store::Settings,
+};
+
+/// A view of these clients, whose database is nowhere.
+fn view(clients: &[&str]) -> Arc<View> {
+    let block = |name: &&str| {
+        format!(
+            "[[clients]]\nname = '{name}'\nid = 'id-{name}'\nsecret = {{ env = 'SECRET' }}\nusers = [1]\n"
+        )
+    };
+    let text: String = clients.iter().map(block).collect();
+    let environment = Environment::from_pairs([("SECRET", "s3cret"), ("HOME", "/home/ada")]);
+    let path = std::path::Path::new("config.toml");
+    let loaded = Config::parse(&text, path, &environment, Secrets::Read);
+    let config = loaded.unwrap_or_else(|faults| panic!("{faults}")).config;
+    let settings = Settings {
+        schema: "public".to_owned(),
+        max_connections: 1,
+        pgbouncer: false,
+    };
+    let nowhere = SecretString::from("postgres://nobody@127.0.0.1:1/nothing");
+    let store = Store::open_url(&nowhere, &settings).expect("an address");
+    let api = Api::new(&config.calcom).expect("the client can be built");
+    let clients = config.clients.iter().map(|client| ClientView {
+        client: client.clone(),
+        source: api.client(client),
+        cron: Cron::parse(&client.cron, config.schedule.timezone).expect("a cron"),
+    });
+    Arc::new(View {
+        clients: clients.collect(),
+        store: store.looking_on(),
+        config,
+    })
+}
+
+fn context() -> (watch::Sender<Arc<View>>, Context) {
+    let (sender, receiver) = watch::channel(view(&["acme"]));
+    let context = Context::new(receiver, Live::default(), CancellationToken::new());
+    (sender, context)
+}
+
+/// What is answered to this text on one connection, until it is closed.
+async fn said(routes: Router<Context>, request: &str) -> String {
+    let (_views, context) = context();
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let closing = context.closing.clone();
+    let router = guarded(routes, context);
+    let serving = connections::serve(&listener, router, &closing);
+    let asking = async {
+        let mut stream = TcpStream::connect(address).await.expect("it listens");
+        stream.write_all(request.as_bytes()).await.expect("it reads");
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.expect("it answers");
+        closing.cancel();
+        String::from_utf8(answer).expect("UTF-8")
+    };
+    tokio::join!(serving, asking).1
+}
+
+#[tokio::test]
+async fn a_panic_in_an_answer_is_a_500_of_that_answer_only() {
+    async fn panics() -> &'static str {
+        panic!("for the test")
+    }
+    let routes = Router::new()
+        .route("/panics", get(panics))
+        .route("/fine", get(async || "fine"));
+    let request = "GET /panics HTTP/1.1\r\nHost: localhost\r\n\r\n\
+                   GET /fine HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let answers = said(routes, request).await;
+    assert!(answers.starts_with("HTTP/1.1 500 "), "{answers}");
+    assert!(!answers.contains("for the test"), "{answers}");
+    assert!(answers.ends_with("\r\n\r\nfine"), "{answers}");
+}
+
+#[tokio::test]
+async fn a_connection_that_says_nothing_or_half_a_request_is_closed() {
+    let routes = || Router::new().route("/fine", get(async || "fine"));
+    // They take as long as headers may; at the same time.
+    let (silent, half, kept) = tokio::join!(
+        said(routes(), ""),
+        said(routes(), "GET /fine HTTP/1.1\r\nHost: local"),
+        said(routes(), "GET /fine HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+    );
+    assert!(
+        !silent.contains("200 OK") && !half.contains("200 OK"),
+        "{silent}{half}"
+    );
+    assert!(
+        kept.ends_with("fine"),
+        "an idle connection is closed after its answer: {kept}"
+    );
+}
+
+#[tokio::test]
+async fn an_answer_that_takes_too_long_is_given_up() {
+    tokio::time::pause();
+    let response = guard::answer(std::future::pending(), "/waits").await;
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[tokio::test]
+async fn gauges_of_a_client_that_is_no_longer_configured_vanish() {
+    let (views, context) = context();
+    let scrape = async || {
+        let response = metrics::metrics(State(context.clone())).await.into_response();
+        let body = to_bytes(response.into_body(), usize::MAX).await.expect("a body");
+        String::from_utf8(body.to_vec()).expect("UTF-8")
+    };
+    let running = |client: &str| format!("calmirror_pass_running{{client=\"{client}\"}} 0");
+    let before = scrape().await;
+    assert!(before.contains(&running("acme")), "{before}");
+    assert!(before.contains("calmirror_database_up 0"), "{before}");
+    views.send_replace(view(&["globex", "initech"]));
+    let after = scrape().await;
+    assert!(!after.contains(&running("acme")), "{after}");
+    for client in ["globex", "initech"] {
+        assert!(after.contains(&running(client)), "{after}");
+        let never = format!("calmirror_passes_total{{client=\"{client}\",outcome=\"failed\"}} 0");
+        assert!(after.contains(&never), "{after}");
+    }
+}

@@ -1,0 +1,274 @@
+//! Who is answered, and how much is told.
+
+use sqlx::Row;
+
+use super::{Daemon, HARDLY_EVER};
+use crate::support::http::Answer;
+
+/// What is for people and scrapers; probes are asked for otherwise.
+const ROUTES: [&str; 3] = ["/metrics", "/api/v1/status", "/no/such/thing"];
+const PROBES: [&str; 2] = ["/healthz", "/readyz"];
+const WITH_TOKEN: &str = "[server]\ntoken = { env = \"TOKEN\" }";
+
+fn with_token() -> String {
+    format!("{HARDLY_EVER}\n{WITH_TOKEN}")
+}
+
+/// `token` as a browser brings it.
+const RIGHT_BASIC: &str = "Basic bWU6czNjcjN0LXQwa2Vu";
+
+fn assert_secured(answer: &Answer) {
+    for (name, value) in [
+        ("x-content-type-options", "nosniff"),
+        ("x-frame-options", "DENY"),
+        ("referrer-policy", "no-referrer"),
+        ("cache-control", "no-store"),
+        ("cross-origin-resource-policy", "same-origin"),
+        ("cross-origin-opener-policy", "same-origin"),
+    ] {
+        assert_eq!(answer.header(name), Some(value), "{answer:?}");
+    }
+    let policy = answer.header("content-security-policy").expect("there is one");
+    for part in [
+        "default-src 'none'",
+        "script-src 'self'",
+        "frame-ancestors 'none'",
+    ] {
+        assert!(policy.contains(part), "{policy}");
+    }
+    for (name, _) in &answer.headers {
+        assert!(
+            !name.starts_with("access-control-"),
+            "another site may read this: {answer:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_token_is_asked_for_where_there_is_one_and_probes_do_without() {
+    let daemon = Daemon::of(3, &with_token()).await;
+    daemon.until_ready(200, "ok", None).await;
+    let right = [("authorization", "Bearer s3cr3t-t0ken")];
+    for route in ROUTES {
+        let expected = if route == "/no/such/thing" { 404 } else { 200 };
+        let wrong = [
+            &[][..],
+            &[("authorization", "Bearer s3cr3t-t0ke")],
+            &[("authorization", "Bearer s3cr3t-t0kenn")],
+            &[("authorization", "Bearer ")],
+            &[("authorization", "Basic bWU6d3Jvbmc=")],
+            &[("authorization", "s3cr3t-t0ken")],
+            &[("cookie", "token=s3cr3t-t0ken")],
+            &[right[0], right[0]],
+        ];
+        for headers in wrong {
+            let answer = daemon.get_with(route, headers).await;
+            assert_eq!(answer.status, 401, "{route} {headers:?}");
+            let challenges: Vec<_> = answer
+                .headers
+                .iter()
+                .filter(|(name, _)| name == "www-authenticate")
+                .map(|(_, value)| value.split(' ').next().expect("a scheme"))
+                .collect();
+            assert_eq!(challenges, ["Basic", "Bearer"]);
+            assert_secured(&answer);
+        }
+        assert_eq!(
+            daemon
+                .get_with(&format!("{route}?token=s3cr3t-t0ken"), &[])
+                .await
+                .status,
+            401
+        );
+        assert_eq!(daemon.get_with(route, &right).await.status, expected, "{route}");
+        let basic = [("authorization", RIGHT_BASIC)];
+        assert_eq!(daemon.get_with(route, &basic).await.status, expected, "{route}");
+    }
+    for probe in PROBES {
+        let answer = daemon.get(probe).await;
+        assert_eq!(answer.status, 200, "{probe}");
+        assert_secured(&answer);
+    }
+    // Whoever knows the token may call the server what it likes, as a scraper in another container does.
+    let named = [
+        "GET /metrics HTTP/1.1",
+        "Host: calmirror:9470",
+        "Authorization: Bearer s3cr3t-t0ken",
+    ];
+    assert_eq!(daemon.raw(&named).await.status, 200);
+    let ended = daemon.stop().await;
+    assert!(!ended.stderr.contains("s3cr3t-t0ken"), "{ended}");
+}
+
+#[tokio::test]
+async fn a_probe_without_the_token_learns_whether_and_not_what() {
+    let daemon = Daemon::of(3, &with_token()).await;
+    daemon.until_ready(200, "ok", None).await;
+    sqlx::query("update sync_state set fresh_until = last_complete_at")
+        .execute(&daemon.setup.pool().await)
+        .await
+        .expect("freshness can be dated back");
+    let stale = daemon.until_ready(200, "degraded", Some("stale")).await;
+    assert_eq!(
+        stale,
+        serde_json::json!({"status": "degraded", "reasons": ["stale"]})
+    );
+    let right = [("authorization", "Bearer s3cr3t-t0ken")];
+    let told = daemon.get_with("/readyz", &right).await.json();
+    assert_eq!(told["clients"][0]["client"], "acme");
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_host_that_is_not_ours_is_misdirected_unless_a_probe_says_it() {
+    let sections = format!("{HARDLY_EVER}\n[server]\nhosts = [\"mirror.example\"]");
+    let daemon = Daemon::of(3, &sections).await;
+    daemon.until_ready(200, "ok", None).await;
+    let port = daemon.address.port();
+    let cases = [
+        (format!("Host: 127.0.0.1:{port}"), 200),
+        ("Host: localhost".to_owned(), 200),
+        ("Host: LOCALHOST:1".to_owned(), 200),
+        ("Host: [::1]:9470".to_owned(), 200),
+        ("Host: mirror.example".to_owned(), 200),
+        (format!("Host: evil.example:{port}"), 421),
+        ("Host: 192.0.2.1".to_owned(), 421),
+        ("Host: mirror.example.evil.example".to_owned(), 421),
+        ("Host: ".to_owned(), 400),
+        ("Host: a@localhost".to_owned(), 400),
+        ("X-Forwarded-Host: localhost".to_owned(), 400),
+        ("Host: localhost\r\nHost: localhost".to_owned(), 400),
+    ];
+    for (host, expected) in &cases {
+        for route in ["/metrics", "/api/v1/status"] {
+            let answer = daemon.raw(&[&format!("GET {route} HTTP/1.1"), host]).await;
+            assert_eq!(answer.status, *expected, "{host}");
+            assert_secured(&answer);
+        }
+        let probe = daemon.raw(&["GET /readyz HTTP/1.1", host]).await;
+        assert_eq!(probe.status, 200, "{host}");
+        assert_eq!(probe.json().get("clients").is_some(), *expected == 200, "{host}");
+    }
+    // An absolute address names a host as well.
+    let absolute = ["GET http://evil.example/metrics HTTP/1.1", "Host: localhost"];
+    assert_eq!(daemon.raw(&absolute).await.status, 421);
+    let absolute = ["GET http://localhost/metrics HTTP/1.1", "Host: localhost"];
+    assert_eq!(daemon.raw(&absolute).await.status, 200);
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn pages_of_other_sites_read_nothing_and_links_may_be_followed() {
+    let daemon = Daemon::of(3, HARDLY_EVER).await;
+    daemon.until_ready(200, "ok", None).await;
+    let own = format!("http://{}", daemon.address);
+    let cases: [(&[(&str, &str)], u16); 10] = [
+        (&[], 200),
+        (&[("sec-fetch-site", "none"), ("sec-fetch-mode", "navigate")], 200),
+        (
+            &[("sec-fetch-site", "same-origin"), ("sec-fetch-mode", "cors")],
+            200,
+        ),
+        (&[("origin", &own)], 200),
+        (
+            &[("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "no-cors")],
+            403,
+        ),
+        (
+            &[("sec-fetch-site", "same-site"), ("sec-fetch-mode", "cors")],
+            403,
+        ),
+        (&[("origin", "https://evil.example")], 403),
+        (&[("origin", "null")], 403),
+        (
+            &[
+                ("sec-fetch-site", "cross-site"),
+                ("sec-fetch-mode", "navigate"),
+                ("sec-fetch-dest", "document"),
+            ],
+            200,
+        ),
+        (
+            &[
+                ("sec-fetch-site", "cross-site"),
+                ("sec-fetch-mode", "navigate"),
+                ("sec-fetch-dest", "iframe"),
+            ],
+            403,
+        ),
+    ];
+    for (headers, expected) in cases {
+        for route in ["/metrics", "/api/v1/status", "/readyz"] {
+            let answer = daemon.get_with(route, headers).await;
+            assert_eq!(answer.status, expected, "{route} {headers:?}");
+            assert_secured(&answer);
+        }
+    }
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn nothing_is_taken_but_get_and_head_without_a_body() {
+    let daemon = Daemon::of(3, HARDLY_EVER).await;
+    daemon.until_ready(200, "ok", None).await;
+    for route in ROUTES.iter().chain(&PROBES) {
+        for method in [
+            "POST",
+            "PUT",
+            "PATCH",
+            "DELETE",
+            "OPTIONS",
+            "TRACE",
+            "CONNECT-ish",
+            "get",
+        ] {
+            let answer = daemon
+                .raw(&[&format!("{method} {route} HTTP/1.1"), "Host: localhost"])
+                .await;
+            assert_eq!(answer.status, 405, "{method} {route}");
+            assert_eq!(answer.header("allow"), Some("GET, HEAD"));
+            assert_secured(&answer);
+        }
+        let with_body = ["Content-Length: 2", "Transfer-Encoding: chunked"];
+        for header in with_body {
+            let lines = [&format!("GET {route} HTTP/1.1"), "Host: localhost", header];
+            assert_eq!(daemon.raw(&lines).await.status, 413, "{header}");
+        }
+        let get = daemon.get(route).await;
+        let head = daemon
+            .raw(&[&format!("HEAD {route} HTTP/1.1"), "Host: localhost"])
+            .await;
+        assert_eq!((head.status, head.body.len()), (get.status, 0), "{route}");
+        assert_secured(&head);
+    }
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn without_show_values_no_answer_holds_one() {
+    let daemon = Daemon::of(5, HARDLY_EVER).await;
+    daemon.until_ready(200, "ok", None).await;
+    let rows =
+        sqlx::query("select email, username, name, bio, avatar_url, metadata::text from managed_users")
+            .fetch_all(&daemon.setup.pool().await)
+            .await
+            .expect("users can be read");
+    let values: Vec<String> = rows
+        .iter()
+        .flat_map(|row| (0..row.len()).filter_map(|column| row.get::<Option<String>, _>(column)))
+        .filter(|value| value.len() > 4)
+        .collect();
+    assert!(values.len() >= 10, "{values:?}");
+    let users = daemon.setup.clients[0].users.clone();
+    let mut routes = vec!["/".to_owned(), "/metrics".to_owned(), "/api/v1/status".to_owned()];
+    routes.extend(PROBES.map(str::to_owned));
+    routes.extend(users.iter().map(|user| format!("/users/{user}")));
+    for route in routes {
+        let answer = daemon.get(&route).await;
+        let text = String::from_utf8(answer.body).expect("UTF-8");
+        for value in &values {
+            assert!(!text.contains(value.as_str()), "{route} holds {value}:\n{text}");
+        }
+    }
+    daemon.stop().await;
+}

@@ -1,0 +1,215 @@
+//! Whatever happens, health, readiness and metrics say what is.
+
+use calmirror::simulator::{Answer, Refusal, Target};
+
+use super::{Daemon, HARDLY_EVER, Samples, Setup};
+use crate::support::{TestDb, gate::Gate};
+
+const EVERY_SECOND: &str = "[schedule]\ncron = \"* * * * * *\"\n[removal]\nconfirmations = 1\nmin_age_s = 0";
+
+fn passes(samples: &Samples, outcome: &str) -> f64 {
+    let series = format!("calmirror_passes_total{{client=\"acme\",outcome=\"{outcome}\"}}");
+    samples.value(&series).expect("it exists from the start")
+}
+
+#[tokio::test]
+async fn readiness_and_metrics_tell_the_truth_whatever_happens() {
+    let mut setup = Setup::new(1, 20).await;
+    let secret = setup.clients[0].secret.clone();
+    let (mut gate, url) = Gate::before_database(&setup.db);
+    setup.database_url = url;
+    let daemon = Daemon::start(setup, EVERY_SECOND).await;
+    let simulator = &daemon.setup.simulator;
+
+    // The database is away from the beginning: nothing is claimed of the mirror.
+    let away = daemon.until_ready(503, "database_unavailable", None).await;
+    assert!(
+        away["error"]
+            .as_str()
+            .is_some_and(|error| error.contains("database")),
+        "{away}"
+    );
+    let samples = daemon
+        .until("a failed pass", |samples| passes(samples, "failed") > 0.0)
+        .await;
+    let of_the_mirror = [
+        "fresh",
+        "lag_seconds",
+        "live_users",
+        "held_users",
+        "refused",
+        "rejects",
+    ];
+    assert_eq!(samples.value("calmirror_database_up"), Some(0.0));
+    for name in of_the_mirror {
+        assert_eq!(samples.acme(name), None, "{name}");
+    }
+    daemon.program_lives().await;
+
+    gate.open();
+    daemon.until_ready(200, "ok", None).await;
+    let samples = daemon
+        .until("a fresh mirror", |samples| {
+            samples.acme("live_users") == Some(20.0) && samples.acme("fresh") == Some(1.0)
+        })
+        .await;
+    assert_eq!(samples.value("calmirror_database_up"), Some(1.0));
+    assert_eq!(samples.acme("refused"), Some(0.0));
+    assert_eq!(samples.acme("held_users"), Some(0.0));
+    assert!(
+        samples
+            .acme("lag_seconds")
+            .is_some_and(|lag| (0.0..60.0).contains(&lag))
+    );
+    let inserted = "calmirror_changes_total{client=\"acme\",kind=\"insert\"}";
+    assert_eq!(samples.value(inserted), Some(20.0));
+    assert!(samples.acme("users_observed_total") >= Some(20.0));
+
+    // Cal.com does not take the secret any more.
+    simulator.script(Target::Any, 1_000_000, Answer::Refuse(Refusal::WrongSecret));
+    let refused = daemon.until_ready(200, "degraded", Some("refused")).await;
+    let reason = &refused["clients"][0]["reasons"][0];
+    assert_eq!(refused["clients"][0]["condition"], "refused");
+    assert!(
+        reason["error"]
+            .as_str()
+            .is_some_and(|error| error.contains("secret")),
+        "{refused}"
+    );
+    assert!(!refused.to_string().contains(&secret));
+    let samples = daemon
+        .until("a refusal", |samples| samples.acme("refused") == Some(1.0))
+        .await;
+    let refusals = "calmirror_requests_total{client=\"acme\",class=\"4xx\"}";
+    assert!(samples.value(refusals) > Some(0.0));
+    daemon.program_lives().await;
+    simulator.clear_scripts();
+    daemon.until_ready(200, "ok", None).await;
+
+    // Too many users are gone at once.
+    let users = daemon.setup.clients[0].users.clone();
+    for user in &users[..8] {
+        simulator.delete_user(*user).expect("the user is there");
+    }
+    let held = daemon.until_ready(200, "degraded", Some("held")).await;
+    let reasons = held["clients"][0]["reasons"].as_array().expect("a list").clone();
+    let reason = reasons
+        .iter()
+        .find(|reason| reason["reason"] == "held")
+        .expect("it is held");
+    assert_eq!(reason["users"], 8);
+    daemon
+        .until("held users", |samples| {
+            samples.acme("held_users") == Some(8.0) && samples.acme("missing_users") == Some(8.0)
+        })
+        .await;
+    daemon.approve_what_is_held().await;
+    daemon.until_ready(200, "ok", None).await;
+    daemon
+        .until("removed users", |samples| {
+            samples.acme("removed_users") == Some(8.0) && samples.acme("live_users") == Some(12.0)
+        })
+        .await;
+
+    // A pass that does not come to its end.
+    simulator.script(Target::User(users[10]), 1, Answer::Hang);
+    let stale = daemon.until_ready(200, "degraded", Some("stale")).await;
+    assert_eq!(stale["clients"][0]["condition"], "stale");
+    let samples = daemon
+        .until("a stale mirror", |samples| samples.acme("fresh") == Some(0.0))
+        .await;
+    assert_eq!(samples.acme("pass_running"), Some(1.0));
+    assert_eq!(
+        daemon.get("/api/v1/status").await.json()["clients"][0]["under_way"]["observed"],
+        19
+    );
+    simulator.release();
+    daemon.until_ready(200, "ok", None).await;
+
+    // The database stops, and comes back.
+    gate.shut();
+    daemon.until_ready(503, "database_unavailable", None).await;
+    let samples = daemon
+        .until("no database", |samples| {
+            samples.value("calmirror_database_up") == Some(0.0)
+        })
+        .await;
+    for name in of_the_mirror {
+        assert_eq!(samples.acme(name), None, "{name}");
+    }
+    assert!(samples.acme("next_pass_timestamp_seconds").is_some());
+    let status = daemon.get("/api/v1/status").await.json();
+    assert_eq!(status["database"]["status"], "database_unavailable");
+    assert!(status["clients"][0]["health"].is_null() && status["clients"][0]["users"].is_null());
+    daemon.program_lives().await;
+    gate.open();
+    daemon.until_ready(200, "ok", None).await;
+    // A server that accepts and says nothing is as good as away.
+    gate.freeze();
+    daemon.until_ready(503, "database_unavailable", None).await;
+    gate.open();
+    daemon.until_ready(200, "ok", None).await;
+    let ended = daemon.stop().await;
+    assert!(!ended.stderr.contains("panic"), "{ended}");
+}
+
+impl Daemon {
+    async fn program_lives(&self) {
+        assert_eq!(self.get("/healthz").await.status, 200);
+    }
+
+    /// Each pass holds the set anew, until one approval comes between two of them.
+    async fn approve_what_is_held(&self) {
+        loop {
+            let (_, held) = self.readiness().await;
+            let reasons = held["clients"][0]["reasons"]
+                .as_array()
+                .cloned()
+                .unwrap_or_default();
+            let Some(held) = reasons.iter().find(|reason| reason["reason"] == "held") else {
+                return;
+            };
+            let run = held["run_id"].to_string();
+            if self.setup.run(&["approve", &run]).await.code() == 0 {
+                return;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_database_without_tables_is_not_ready_and_one_without_a_pass_is_degraded() {
+    let mut setup = Setup::new(1, 3).await;
+    let empty = TestDb::empty().await;
+    setup.database_url = empty.url();
+    let daemon = Daemon::start(setup, &format!("{HARDLY_EVER}\nat_start = false")).await;
+    let bare = daemon.until_ready(503, "not_migrated", None).await;
+    assert!(
+        bare["error"]
+            .as_str()
+            .is_some_and(|error| error.contains("calmirror migrate")),
+        "{bare}"
+    );
+    daemon.setup.run(&["migrate"]).await.expect(0);
+    let never = daemon.until_ready(200, "degraded", Some("never")).await;
+    assert_eq!(never["clients"][0]["reasons"][0]["reason"], "never");
+    daemon.setup.run(&["sync"]).await.expect(0);
+    daemon.until_ready(200, "ok", None).await;
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_said_before_anything_is_started() {
+    let daemon = Daemon::of(1, HARDLY_EVER).await;
+    let address = daemon.address.to_string();
+    let second = daemon
+        .setup
+        .workplace
+        .run_with(&[("CALMIRROR__SERVER__LISTEN", &address)], &["run"])
+        .await
+        .expect(1);
+    let said = format!("server.listen: {address} cannot be listened on");
+    assert!(second.stderr.contains(&said), "{second}");
+    assert!(!second.stderr.contains("calmirror runs"), "{second}");
+    daemon.stop().await;
+}
