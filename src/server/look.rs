@@ -66,7 +66,15 @@ impl NotReady {
 #[derive(Debug, Default)]
 pub(super) struct Looks {
     newest: Mutex<Option<(Weak<View>, Arc<Look>)>>,
-    counts: Mutex<Option<(Instant, u64, Arc<Vec<UserCounts>>)>>,
+    counted: Mutex<Option<Counted>>,
+}
+
+#[derive(Debug)]
+struct Counted {
+    at: Instant,
+    /// What was the news then.
+    news: u64,
+    counts: Arc<Vec<UserCounts>>,
 }
 
 impl Looks {
@@ -96,17 +104,21 @@ impl Looks {
 
     /// How many users each client has; none if the database does not say. `news` counts what could have changed it.
     pub(super) async fn counts(&self, store: &Store, news: u64) -> Option<Arc<Vec<UserCounts>>> {
-        let mut counts = self.counts.lock().await;
-        if let Some((at, of, counts)) = counts.as_ref()
-            && at.elapsed() < COUNTS_GOOD_FOR
-            && *of == news
+        let mut newest = self.counted.lock().await;
+        if let Some(counted) = newest.as_ref()
+            && counted.at.elapsed() < COUNTS_GOOD_FOR
+            && counted.news == news
         {
-            return Some(Arc::clone(counts));
+            return Some(Arc::clone(&counted.counts));
         }
-        let counted = timeout(PATIENCE * 3, store.user_counts()).await.ok()?.ok()?;
-        let counted = Arc::new(counted);
-        *counts = Some((Instant::now(), news, Arc::clone(&counted)));
-        Some(counted)
+        let counts = timeout(PATIENCE * 3, store.user_counts()).await.ok()?.ok()?;
+        let counts = Arc::new(counts);
+        *newest = Some(Counted {
+            at: Instant::now(),
+            news,
+            counts: Arc::clone(&counts),
+        });
+        Some(counts)
     }
 }
 
