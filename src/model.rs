@@ -4,6 +4,7 @@
 //! Wire shapes stay in [`crate::calcom`] and rows in [`crate::store`]; both give these types.
 
 mod fingerprint;
+mod hidden;
 mod json;
 mod rate;
 mod target;
@@ -14,6 +15,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 pub use fingerprint::Fingerprint;
+pub use hidden::{escape_hidden, escape_hidden_but_breaks, is_hidden};
 pub use json::{Json, JsonObject};
 pub use rate::RateState;
 pub use target::{Seen, Target};

@@ -5,6 +5,8 @@ use std::{collections::BTreeMap, fmt};
 use serde::{Deserialize, Serialize};
 use serde_json::{Number, Value};
 
+use super::escape_hidden;
+
 /// A JSON value that compares as `jsonb` does.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -110,9 +112,10 @@ impl FromIterator<(String, Json)> for JsonObject {
     }
 }
 
+/// As JSON, with nothing in it that a terminal would obey.
 impl fmt::Display for Json {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        f.write_str(&escape_hidden(&self.0.to_string()))
     }
 }
 
