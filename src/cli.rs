@@ -3,16 +3,21 @@
 pub mod approve;
 mod bar;
 pub mod check;
+mod command;
 pub mod completions;
 pub mod config;
 pub mod demo;
+mod examples;
 pub mod exit;
+mod failure;
 pub mod forget;
 pub mod grants;
 pub mod history;
 pub mod init;
+pub mod man;
 pub mod migrate;
 pub mod mirror;
+mod out;
 pub mod plan;
 pub mod prune;
 pub mod run;
@@ -20,17 +25,16 @@ pub mod simulate;
 pub mod status;
 pub mod sync;
 mod table;
+mod terminal;
 pub mod verify;
 
-use std::{
-    io::{IsTerminal, Write},
-    path::PathBuf,
-};
+use std::path::PathBuf;
 
+use anstream::{AutoStream, ColorChoice};
 use clap::{Parser, Subcommand, ValueEnum};
-use serde::Serialize;
 
 use self::exit::Exit;
+pub use self::{failure::Failure, out::Out};
 use crate::{
     config::{Config, Environment, Loaded, Secrets},
     shutdown::Shutdown,
@@ -74,7 +78,7 @@ enum Command {
     /// Write a configuration from a client id and its secret's whereabouts, and check it
     Init(init::InitArgs),
     /// Check configuration, database and credentials, with one request a client
-    Check,
+    Check(check::CheckArgs),
     /// Show what `sync` would change, and write nothing
     Plan(plan::PlanArgs),
     /// Make one pass over each client
@@ -82,7 +86,7 @@ enum Command {
     /// Make passes on schedule until stopped
     Run,
     /// Show how fresh the mirror is, and what the last passes did
-    Status,
+    Status(status::StatusArgs),
     /// Remove the users that a pass held, after asking for each once more
     Approve(approve::ApproveArgs),
     /// Show every change of one user
@@ -103,6 +107,8 @@ enum Command {
     Simulate(simulate::SimulateArgs),
     /// Print a completion script for a shell
     Completions(completions::CompletionsArgs),
+    /// Print the manual page, or write one for each command
+    Man(man::ManArgs),
 }
 
 impl Cli {
@@ -114,19 +120,30 @@ impl Cli {
     pub async fn run(self, environment: &Environment) -> anyhow::Result<Exit> {
         let mut out = Out::new(self.output);
         match &self.command {
-            Command::Demo(args) => demo::run(args, &mut out, environment).await,
+            Command::Demo(args) => demo::run(args, &mut out).await,
             Command::Init(args) => {
                 let args = args.clone().writing_to(self.config.as_deref());
                 init_and_check(&args, &mut out, environment).await
             }
-            Command::Check => {
+            Command::Check(args) if args.health => {
+                check::health::run(self.load(environment, Secrets::LeftAlone), &mut out).await
+            }
+            Command::Check(_) => {
                 let loaded = self.load_quietly(environment, Secrets::Read)?;
                 check::run(loaded.config, &loaded.warnings, &mut out).await
             }
             Command::Plan(args) => plan::run(args, self.load(environment, args.secrets())?, &mut out).await,
             Command::Sync(args) => sync::run(args, self.load(environment, Secrets::Read)?, &mut out).await,
             Command::Run => run::run(self.load(environment, Secrets::Read)?).await,
-            Command::Status => status::run(self.load(environment, Secrets::LeftAlone)?, &mut out).await,
+            Command::Status(args) => {
+                status::run(
+                    args,
+                    self.load(environment, Secrets::LeftAlone)?,
+                    &mut out,
+                    environment,
+                )
+                .await
+            }
             Command::Approve(args) => {
                 approve::run(args, self.load(environment, Secrets::Read)?, &mut out).await
             }
@@ -148,15 +165,16 @@ impl Cli {
             }
             Command::Config => {
                 let config = self.load(environment, Secrets::LeftAlone)?;
-                config::run(&config, self.output == Output::Json, &mut out.writer)?;
+                config::run(&config, &mut out)?;
                 Ok(Exit::Success)
             }
             Command::Simulate(args) => {
                 let shutdown = Shutdown::install()?;
-                simulate::run(args, &mut out.writer, shutdown.token()).await?;
+                simulate::run(args, out.format, &mut out.writer, shutdown.token()).await?;
                 Ok(Exit::Success)
             }
             Command::Completions(args) => completions::run(args, &mut out),
+            Command::Man(args) => man::run(args, &mut out),
         }
     }
 
@@ -173,13 +191,14 @@ impl Cli {
     fn load_quietly(&self, environment: &Environment, secrets: Secrets) -> anyhow::Result<Loaded> {
         let path = Config::find(self.config.as_deref())?;
         let loaded = Config::load(&path, environment, secrets)?;
-        start_logging(&loaded.config, environment)?;
+        start_logging(&loaded.config)?;
         Ok(loaded)
     }
 }
 
-fn start_logging(config: &Config, environment: &Environment) -> anyhow::Result<()> {
-    let colour = environment.colour_allowed() && std::io::stderr().is_terminal();
+/// With colours by the same conventions as results: `NO_COLOR`, `CLICOLOR_FORCE`, `TERM`, and whether it is a terminal.
+fn start_logging(config: &Config) -> anyhow::Result<()> {
+    let colour = AutoStream::choice(&std::io::stderr()) != ColorChoice::Never;
     telemetry::init(&config.log, colour)?;
     Ok(())
 }
@@ -194,46 +213,16 @@ async fn init_and_check(
         Output::Text => init::write(args, &mut out.writer, environment)?,
         Output::Json => init::write(args, &mut std::io::stderr(), environment)?,
     };
+    if out.format == Output::Json {
+        out.json(&init::Wrote {
+            wrote: args.path.to_string_lossy().into_owned(),
+            complete: args.says_who(),
+        })?;
+    }
     if let Some(config) = written {
-        start_logging(&config, environment)?;
+        start_logging(&config)?;
         // What there is to warn of, `init` has said.
         return check::run(config, &[], out).await;
     }
     Ok(Exit::Success)
-}
-
-/// Standard output, with colours only where a terminal shows them.
-pub struct Out {
-    pub format: Output,
-    pub writer: anstream::AutoStream<std::io::Stdout>,
-}
-
-impl Out {
-    pub fn new(format: Output) -> Self {
-        Self {
-            format,
-            writer: anstream::stdout(),
-        }
-    }
-
-    /// Prints one line of JSON.
-    ///
-    /// # Errors
-    ///
-    /// When standard output is closed.
-    pub fn json(&mut self, value: &impl Serialize) -> anyhow::Result<()> {
-        let line = serde_json::to_string(value)?;
-        writeln!(self.writer, "{line}")?;
-        Ok(())
-    }
-
-    /// Prints a line for people.
-    ///
-    /// # Errors
-    ///
-    /// When standard output is closed.
-    pub fn line(&mut self, text: impl std::fmt::Display) -> anyhow::Result<()> {
-        writeln!(self.writer, "{text}")?;
-        Ok(())
-    }
 }

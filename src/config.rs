@@ -41,6 +41,7 @@ pub use environment::Environment;
 pub use fault::{Fault, Faults, Place, Warning};
 pub use listed::Listed;
 pub use location::{Loaded, NotFound};
+pub(crate) use names::nearest;
 pub use secret::{SecretSource, Secrets};
 
 /// Everything the program is told, checked.

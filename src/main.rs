@@ -4,16 +4,22 @@ use std::process::ExitCode;
 
 use calmirror::{
     cli::{
-        Cli,
+        Cli, Failure, Output,
         exit::{Exit, is_closed_pipe},
     },
     config::Environment,
-    store,
 };
-use clap::Parser;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::read() {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() && Output::of_arguments() == Output::Json => {
+            Failure::of_arguments(&error).tell(Output::Json);
+            return Exit::Usage.into();
+        }
+        Err(error) => error.exit(),
+    };
+    let output = cli.output();
     let environment = Environment::of_process();
     #[cfg(feature = "failpoints")]
     if let Err(fault) = calmirror::crash_point::arm(environment.crash_points().unwrap_or_default()) {
@@ -29,19 +35,8 @@ fn main() -> ExitCode {
         Ok(exit) => exit.into(),
         Err(error) if is_closed_pipe(&error) => Exit::Success.into(),
         Err(error) => {
-            anstream::eprintln!("error: {error:#}");
-            if let Some(remedy) = remedy(&error) {
-                anstream::eprintln!("       {remedy}");
-            }
+            Failure::of(&error).tell(output);
             Exit::of_error(&error).into()
         }
     }
-}
-
-/// What the operator can do about the database, which a pass has in its report.
-fn remedy(error: &anyhow::Error) -> Option<&'static str> {
-    error
-        .chain()
-        .find_map(|cause| cause.downcast_ref::<store::Error>())
-        .and_then(store::Error::remedy)
 }

@@ -28,13 +28,30 @@ impl Shutdown {
     /// # Errors
     /// When the system refuses a handler.
     pub fn install() -> io::Result<Self> {
+        Self::listening(|| {
+            tracing::info!(
+                shutdown.grace_s = GRACE.as_secs(),
+                "told to end, finishing what is under way; a second signal leaves at once"
+            );
+        })
+    }
+
+    /// As [`Shutdown::install`], for what has nothing to finish: the first signal is not logged.
+    ///
+    /// # Errors
+    /// When the system refuses a handler.
+    pub fn install_quietly() -> io::Result<Self> {
+        Self::listening(|| {})
+    }
+
+    fn listening(told: impl FnOnce() + Send + 'static) -> io::Result<Self> {
         let signals = Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
         };
         let token = CancellationToken::new();
         let mut listener = JoinSet::new();
-        listener.spawn(listen(signals, token.clone(), leave));
+        listener.spawn(listen(signals, token.clone(), told, leave));
         Ok(Self {
             token,
             _listener: listener,
@@ -77,12 +94,14 @@ impl Source for Signals {
     }
 }
 
-async fn listen(mut source: impl Source, token: CancellationToken, leave: impl FnOnce(i32)) {
+async fn listen(
+    mut source: impl Source,
+    token: CancellationToken,
+    told: impl FnOnce(),
+    leave: impl FnOnce(i32),
+) {
     source.next().await;
-    tracing::info!(
-        shutdown.grace_s = GRACE.as_secs(),
-        "told to end, finishing what is under way; a second signal leaves at once"
-    );
+    told();
     token.cancel();
     let second = source.next().await;
     leave(SIGNALLED + second.as_raw_value());
@@ -117,7 +136,7 @@ mod tests {
             let (left, leaving) = sync_channel(1);
             let token = CancellationToken::new();
             let leave = move |code| left.send(code).expect("the test listens");
-            let listener = tokio::spawn(listen(source, token.clone(), leave));
+            let listener = tokio::spawn(listen(source, token.clone(), || {}, leave));
             signals.send(SignalKind::terminate()).await.expect("a listener");
             token.cancelled().await;
             assert!(leaving.try_recv().is_err(), "one signal does not leave");
@@ -131,7 +150,7 @@ mod tests {
     async fn nothing_is_cancelled_before_a_signal() {
         let (_signals, source) = mpsc::channel(1);
         let token = CancellationToken::new();
-        let listening = listen(source, token.clone(), |_| panic!("nobody signalled"));
+        let listening = listen(source, token.clone(), || {}, |_| panic!("nobody signalled"));
         tokio::select! {
             biased;
             () = listening => panic!("nobody signalled"),

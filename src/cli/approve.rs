@@ -60,12 +60,14 @@ async fn approve(run: i64, mirror: &Mirror, shutdown: &Shutdown) -> anyhow::Resu
         HeldBy::Expired {
             client_name,
             waiting: None,
-        } => anyhow::bail!("what run {run} held is over: nothing of {client_name} waits any more"),
+        } => anyhow::bail!(
+            "what run {run} held is over: nothing of {client_name} waits any more, and there is nothing to approve"
+        ),
         HeldBy::Expired {
             client_name,
             waiting: Some(newer),
         } => anyhow::bail!(
-            "what run {run} held is over: a later pass over {client_name} found another set, which run {newer} holds"
+            "what run {run} held is over: a later pass over {client_name} found another set, which run {newer} holds; `calmirror approve {newer}` lets that one through"
         ),
     };
     let Some(client) = mirror

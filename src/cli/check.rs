@@ -1,5 +1,6 @@
 //! `calmirror check`: would a pass work? Configuration, database, and one request a client.
 
+pub(super) mod health;
 mod rights;
 #[cfg(test)]
 mod tests;
@@ -17,15 +18,23 @@ use super::{
 use crate::{
     calcom::{self, Source},
     config::{Client, Config, Warning},
-    model::{Observation, UserId},
+    model::{Observation, UserId, escape_hidden, escape_hidden_but_breaks},
     store::{self, Store},
     sync::Watched,
 };
 
+/// Check configuration, database and credentials, with one request a client
+#[derive(Clone, Debug, clap::Args)]
+pub struct CheckArgs {
+    /// Ask only the daemon of this configuration whether it is alive, and end with 0 or 1: for containers
+    #[arg(long)]
+    pub(super) health: bool,
+}
+
 /// One thing that was checked. Serialized as `check --output json` prints it.
 #[derive(Clone, Debug, Serialize)]
 struct Finding {
-    /// `config`, `database` or the client's name.
+    /// `config`, `database`, `health` or the client's name.
     subject: String,
     /// Nothing is in the way of a pass. True of a warning too.
     ok: bool,
@@ -240,10 +249,11 @@ fn print(out: &mut Out, finding: &Finding) -> anyhow::Result<()> {
     let style = Style::new().fg_color(Some(colour.into()));
     out.line(format_args!(
         "{style}{sign}{style:#}  {}: {}",
-        finding.subject, finding.message
+        finding.subject,
+        escape_hidden_but_breaks(&finding.message)
     ))?;
     if let Some(remedy) = &finding.remedy {
-        out.line(format_args!("       {remedy}"))?;
+        out.line(format_args!("       {}", escape_hidden(remedy)))?;
     }
     Ok(())
 }

@@ -2,10 +2,9 @@
 
 use std::io::Write as _;
 
-use clap::CommandFactory;
 use clap_complete::Shell;
 
-use super::{Cli, Out, exit::Exit};
+use super::{Out, command::command, exit::Exit};
 
 /// Print a completion script for a shell
 #[derive(Clone, Debug, clap::Args)]
@@ -16,7 +15,7 @@ pub struct CompletionsArgs {
 pub(super) fn run(args: &CompletionsArgs, out: &mut Out) -> anyhow::Result<Exit> {
     // It would panic where the reader leaves.
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "calmirror", &mut script);
+    clap_complete::generate(args.shell, &mut command(), "calmirror", &mut script);
     out.writer.write_all(&script)?;
     Ok(Exit::Success)
 }

@@ -1,18 +1,23 @@
 //! `calmirror config`: the configuration as it is in force.
 
-use std::io::{self, Write};
+use std::io::Write as _;
 
-use crate::config::Config;
+use super::{Out, Output};
+use crate::{config::Config, model::escape_hidden_but_breaks};
 
 /// Prints every key with its value in force: as TOML for people, or as one line of JSON.
 ///
 /// # Errors
 ///
-/// When `out` is closed.
-pub fn run(config: &Config, json: bool, out: &mut impl Write) -> io::Result<()> {
-    if json {
-        writeln!(out, "{}", config.effective_json())
-    } else {
-        write!(out, "{}", config.effective_toml())
+/// When standard output is closed.
+pub fn run(config: &Config, out: &mut Out) -> anyhow::Result<()> {
+    match out.format {
+        Output::Json => out.json(&config.effective_json()),
+        // To be pasted, so lines are not broken. TOML's strings have the same escapes as JSON's.
+        Output::Text => {
+            let text = config.effective_toml();
+            out.writer.write_all(escape_hidden_but_breaks(&text).as_bytes())?;
+            Ok(())
+        }
     }
 }

@@ -43,7 +43,7 @@ pub struct DemoArgs {
     dir: Option<PathBuf>,
 }
 
-pub(super) async fn run(args: &DemoArgs, out: &mut Out, environment: &Environment) -> anyhow::Result<Exit> {
+pub(super) async fn run(args: &DemoArgs, out: &mut Out) -> anyhow::Result<Exit> {
     let shutdown = Shutdown::install()?;
     let dir = args
         .dir
@@ -59,7 +59,7 @@ pub(super) async fn run(args: &DemoArgs, out: &mut Out, environment: &Environmen
     }
     // A DATABASE_URL that happens to be set is not meant for this.
     let loaded = Config::load(&world.config_path(), &Environment::default(), Secrets::Read)?;
-    start_logging(&loaded.config, environment)?;
+    start_logging(&loaded.config)?;
     let mirror = Arc::new(Mirror::open(loaded.config).await?);
     note(
         out,
@@ -69,8 +69,8 @@ pub(super) async fn run(args: &DemoArgs, out: &mut Out, environment: &Environmen
             world.users()
         ),
     )?;
-    if let Some(psql) = mirror.database.psql_command() {
-        note(out, format_args!("Postgres      {psql}"))?;
+    if let (Some(psql), Output::Text) = (mirror.database.psql_command(), out.format) {
+        out.command(2, &format!("Postgres      {psql}"))?;
     }
     note(
         out,
@@ -200,20 +200,21 @@ fn closing(page: Option<SocketAddr>, world: &World, mirror: &Mirror, out: &mut O
     let program = environment::program();
     let program = program.display();
     let user = world.changed_user();
-    out.line(format_args!("  {program} --config {} status", config.display()))?;
-    out.line(format_args!(
-        "  {program} --config {} history {user}",
-        config.display()
-    ))?;
+    out.command(2, &format!("{program} --config {} status", config.display()))?;
+    out.command(
+        2,
+        &format!("{program} --config {} history {user}", config.display()),
+    )?;
     if page.is_none() {
         out.line("  The database is kept; these commands start it again.")?;
     } else if let Some(psql) = mirror.database.psql_command() {
-        out.line(format_args!(
-            "  {psql} -c 'select * from managed_users_freshness'"
-        ))?;
-        out.line(format_args!(
-            "  {psql} -c 'select user_id, version, kind, changed from managed_user_changes order by change_id desc limit 5'"
-        ))?;
+        out.command(2, &format!("{psql} -c 'select * from managed_users_freshness'"))?;
+        out.command(
+            2,
+            &format!(
+                "{psql} -c 'select user_id, version, kind, changed from managed_user_changes order by change_id desc limit 5'"
+            ),
+        )?;
         if let Some(page) = page {
             out.line(format_args!("  http://{page}/"))?;
         }

@@ -10,6 +10,23 @@ use crate::{
     sync::{Failure, Plan, Report},
 };
 
+/// Every exit code, and what it says.
+pub const CODES: [(u8, &str); 7] = [
+    (0, "done: applied, no change; of plan: nothing to do"),
+    (1, "failed: somebody has to change something"),
+    (
+        2,
+        "the command line or the configuration is at fault; nothing was started",
+    ),
+    (3, "removals are held"),
+    (
+        4,
+        "partial: of some users nothing was observed, or a signal came before the end",
+    ),
+    (10, "of plan: changes are pending"),
+    (75, "Cal.com or the database is away; try again later"),
+];
+
 /// How a command ended, from best to worst: of several clients the worst one counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Exit {

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use super::{Out, Output, exit::Exit, mirror::Database};
 use crate::{
     config::Config,
-    model::{Json, UserId},
+    model::{Json, UserId, escape_hidden},
     store::{Error, HistoryEntry, Store},
 };
 
@@ -28,7 +28,21 @@ pub(super) async fn run(args: &HistoryArgs, config: Config, out: &mut Out) -> an
             "user {user} is forgotten since {}, and nothing else is kept of it",
             at.format("%Y-%m-%d %H:%M:%SZ")
         ),
-        Known::Nothing => anyhow::bail!("user {user} was never mirrored"),
+        Known::Nothing => {
+            let listed = config
+                .clients
+                .iter()
+                .find(|client| client.watch.listed.contains(user));
+            match listed {
+                Some(client) => anyhow::bail!(
+                    "user {user} was never mirrored; it is configured for {}: `calmirror status` says whether Cal.com has it",
+                    client.name
+                ),
+                None => anyhow::bail!(
+                    "user {user} was never mirrored, and no client of the configuration lists it; is it another id?"
+                ),
+            }
+        }
     };
     for entry in &entries {
         match out.format {
@@ -83,7 +97,7 @@ fn print(entry: &HistoryEntry, out: &mut Out) -> anyhow::Result<()> {
         {
             match entry.after.get(column) {
                 Some(value) if !value.is_null() && !value.is_empty_object() => {
-                    out.line(format_args!("    {column}: {value}"))?
+                    out.line(format_args!("    {}: {value}", escape_hidden(column)))?
                 }
                 _ => {}
             }
@@ -92,7 +106,8 @@ fn print(entry: &HistoryEntry, out: &mut Out) -> anyhow::Result<()> {
     for column in entry.changed.keys() {
         let values = entry.changed.get(column).cloned().unwrap_or(Json::NULL);
         out.line(format_args!(
-            "    {column}: {} -> {}",
+            "    {}: {} -> {}",
+            escape_hidden(column),
             values.member("old"),
             values.member("new")
         ))?;

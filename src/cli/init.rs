@@ -12,6 +12,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use serde::Serialize;
 
 use crate::config::{self, Config, Environment, Fault, Faults, Place, SecretSource, Secrets};
 
@@ -70,6 +71,11 @@ pub struct InitArgs {
 }
 
 impl InitArgs {
+    /// Whether it is said which users are to be mirrored.
+    pub fn says_who(&self) -> bool {
+        !self.users.is_empty() || self.users_file.is_some() || self.all
+    }
+
     /// The same, for the file that the other commands are to read, unless `--path` names one.
     #[must_use]
     pub fn writing_to(mut self, config: Option<&Path>) -> Self {
@@ -114,6 +120,15 @@ impl SecretArgs {
     }
 }
 
+/// The first line with `--output json`; those of `check` follow where it is made.
+#[derive(Clone, Debug, Serialize)]
+pub struct Wrote {
+    /// The file.
+    pub wrote: String,
+    /// Whether it says which users are meant; otherwise that is to be filled in.
+    pub complete: bool,
+}
+
 /// Why no configuration was written.
 #[derive(Debug, thiserror::Error)]
 pub enum InitError {
@@ -145,7 +160,7 @@ pub fn write(
     }
     store(args, &text)?;
     writeln!(out, "wrote {}", args.path.display())?;
-    if args.users.is_empty() && args.users_file.is_none() && !args.all {
+    if !args.says_who() {
         writeln!(
             out,
             "fill in `users` or `users_file` of client \"{}\" in it, then run `calmirror check`",

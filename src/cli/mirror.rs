@@ -96,6 +96,12 @@ impl Database {
     /// Makes the database ready for a pass: an embedded server that ended by itself is started again, and tables that are
     /// missing are made. Asked before each pass, since either can be lost while the daemon runs.
     async fn prepare(&self) -> Result<(), store::Error> {
+        self.revive().await?;
+        with_retries(|| self.store.migrate()).await.map(drop)
+    }
+
+    /// Starts an embedded server again that ended by itself.
+    pub(super) async fn revive(&self) -> Result<(), store::Error> {
         if let Some(local) = &self.embedded {
             let mut server = local.server.lock().await;
             match server.revive().await {
@@ -114,7 +120,7 @@ impl Database {
                 }
             }
         }
-        with_retries(|| self.store.migrate()).await.map(drop)
+        Ok(())
     }
 
     /// Closes the connections, and stops the embedded server unless somebody else uses it.

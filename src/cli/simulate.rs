@@ -10,9 +10,10 @@ use std::{
 };
 
 use anyhow::Context as _;
-use handout::UserFiles;
+use handout::{Handout, UserFiles};
 use tokio_util::sync::CancellationToken;
 
+use super::Output;
 use crate::simulator::{Faults, RateLimit, ReadLag, Simulator, SimulatorConfig};
 
 /// Serve a stand-in for Cal.com with invented users, the same ones at every start
@@ -126,7 +127,12 @@ impl From<&SimulateArgs> for SimulatorConfig {
 ///
 /// # Errors
 /// Where the port is taken, or the files of user ids or `out` cannot be written.
-pub async fn run(args: &SimulateArgs, out: &mut impl Write, stop: CancellationToken) -> anyhow::Result<()> {
+pub async fn run(
+    args: &SimulateArgs,
+    format: Output,
+    out: &mut impl Write,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
     let simulator = Simulator::start(args.into()).await?;
     let clients = simulator.clients();
     let files = args.users_dir.as_deref().map(|dir| UserFiles {
@@ -138,7 +144,15 @@ pub async fn run(args: &SimulateArgs, out: &mut impl Write, stop: CancellationTo
             .write(&simulator, &clients)
             .with_context(|| format!("failed to write the users to {}", files.dir.display()))?;
     }
-    out.write_all(handout::paste(&simulator.base_url(), &clients, files.as_ref()).as_bytes())?;
+    match format {
+        Output::Text => {
+            out.write_all(handout::paste(&simulator.base_url(), &clients, files.as_ref()).as_bytes())?;
+        }
+        Output::Json => {
+            let handout = Handout::of(simulator.base_url(), &clients, files.as_ref());
+            writeln!(out, "{}", serde_json::to_string(&handout)?)?;
+        }
+    }
     out.flush()?;
     match args.change_every {
         0 => stop.cancelled().await,
@@ -199,7 +213,7 @@ mod tests {
         args.users_dir = Some(users_dir.clone());
         let stop = CancellationToken::new();
         let written = Arc::new(Mutex::new(Vec::new()));
-        run(&args, &mut Out(written.clone(), stop.clone()), stop)
+        run(&args, Output::Text, &mut Out(written.clone(), stop.clone()), stop)
             .await
             .expect("it starts and stops");
         let printed = String::from_utf8(written.lock().expect("nobody panicked").clone()).expect("text");
@@ -222,7 +236,7 @@ mod tests {
         args.users_dir = Some(dir.path().to_owned());
         let stop = CancellationToken::new();
         let written = Arc::new(Mutex::new(Vec::new()));
-        run(&args, &mut Out(written.clone(), stop.clone()), stop)
+        run(&args, Output::Text, &mut Out(written.clone(), stop.clone()), stop)
             .await
             .expect("it starts and stops");
         let printed = String::from_utf8(written.lock().expect("nobody panicked").clone()).expect("text");
@@ -269,7 +283,7 @@ mod tests {
         let taken = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
         let port = taken.local_addr().expect("it is bound").port();
         let args = args(&[&format!("--port={port}"), "--users=1"]);
-        let error = run(&args, &mut Vec::new(), CancellationToken::new())
+        let error = run(&args, Output::Text, &mut Vec::new(), CancellationToken::new())
             .await
             .expect_err("the port is taken");
         assert_eq!(error.to_string(), format!("failed to listen on 127.0.0.1:{port}"));

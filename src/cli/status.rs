@@ -1,14 +1,15 @@
 //! `calmirror status`: how fresh the mirror is, what waits, and what is no longer asked for.
 
 mod text;
+mod watch;
 
-use std::collections::HashMap;
+use std::{collections::HashMap, io::Write as _, time::Duration};
 
 use serde::Serialize;
 
 use super::{Out, Output, exit::Exit, mirror::Database};
 use crate::{
-    config::Config,
+    config::{Config, Environment},
     model::ClientId,
     store::{ClientStatus, Error, ExtraField, HeldStatus, RejectStatus, RetentionStatus, Store, WatchStatus},
     sync::Watched,
@@ -21,7 +22,7 @@ const MAX_REJECTS: u32 = 20;
 const MAX_NAMED: u32 = 20;
 
 /// As `--output json` prints it.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 struct Status {
     clients: Vec<Client>,
     /// How many passes have to say that a user is gone.
@@ -35,7 +36,7 @@ struct Status {
     retention: Option<RetentionStatus>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 struct Client {
     #[serde(flatten)]
     status: ClientStatus,
@@ -47,7 +48,37 @@ struct Client {
     held: Option<HeldStatus>,
 }
 
-pub(super) async fn run(config: Config, out: &mut Out) -> anyhow::Result<Exit> {
+/// Show how fresh the mirror is, and what the last passes did
+#[derive(Clone, Debug, clap::Args)]
+pub struct StatusArgs {
+    /// Follow it until Ctrl-C, looking again so often. A terminal shows it as it is; elsewhere there is a line for each change
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        num_args = 0..=1,
+        default_missing_value = "2",
+        value_parser = parse_seconds
+    )]
+    watch: Option<Duration>,
+}
+
+/// Not more often than an eye can follow, and not less than every day.
+fn parse_seconds(text: &str) -> Result<Duration, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.1..=86_400.0).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
+        _ => Err("not a number of seconds from 0.1 to 86400".to_owned()),
+    }
+}
+
+pub(super) async fn run(
+    args: &StatusArgs,
+    config: Config,
+    out: &mut Out,
+    environment: &Environment,
+) -> anyhow::Result<Exit> {
+    if let Some(every) = args.watch {
+        return watch::run(every, environment.terminal_obeys(), config, out).await;
+    }
     let database = Database::open(&config.database).await?;
     let result = read(&database.store, &config).await;
     let psql = database.psql_command();
@@ -55,7 +86,9 @@ pub(super) async fn run(config: Config, out: &mut Out) -> anyhow::Result<Exit> {
     let status = result?;
     match out.format {
         Output::Json => out.json(&status)?,
-        Output::Text => text::print(&status, psql, out)?,
+        Output::Text => out
+            .writer
+            .write_all(text::page(&status, psql.as_deref(), out.columns()).as_bytes())?,
     }
     Ok(Exit::Success)
 }

@@ -9,7 +9,13 @@ use super::{
     mirror::{Mirror, Request},
     table::aligned,
 };
-use crate::{config::Config, shutdown::Shutdown, store::Trigger, sync::Report};
+use crate::{
+    config::{Config, nearest},
+    model::escape_hidden,
+    shutdown::Shutdown,
+    store::Trigger,
+    sync::Report,
+};
 
 /// Make one pass over each client
 #[derive(Clone, Debug, clap::Args)]
@@ -91,10 +97,12 @@ pub(super) fn select(names: &[String], config: &Config) -> anyhow::Result<Vec<us
     let mut selected = Vec::new();
     for name in names {
         let Some(client) = config.clients.iter().position(|client| client.name == *name) else {
-            let known: Vec<_> = config.clients.iter().map(|client| client.name.as_str()).collect();
+            let known = || config.clients.iter().map(|client| client.name.as_str());
+            let meant =
+                nearest(name, known()).map_or_else(String::new, |near| format!(", did you mean {near}?"));
             return Err(Misuse(format!(
-                "no client is called {name}; there are: {}",
-                known.join(", ")
+                "no client is called {name:?}{meant} The configuration has: {}",
+                known().collect::<Vec<_>>().join(", ")
             ))
             .into());
         };
@@ -139,10 +147,10 @@ pub(super) fn print_table(reports: &[Report], out: &mut Out) -> anyhow::Result<(
             format!("{:.2}", r.duration_s),
         ]
     });
-    out.line(aligned(headings, rows))?;
+    out.line(aligned(headings, rows, out.columns()))?;
     for report in reports {
         if let Some(error) = &report.error {
-            out.line(format_args!("{}: {error}", report.client))?;
+            out.line(format_args!("{}: {}", report.client, escape_hidden(error)))?;
         }
     }
     Ok(())

@@ -8,6 +8,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// The command line of the process.
+pub(crate) fn arguments() -> impl Iterator<Item = OsString> {
+    env::args_os()
+}
+
 /// `PG_BIN_DIR`: the directory of the Postgres programs that the embedded server is to use.
 pub(crate) fn postgres_bin_dir() -> Option<PathBuf> {
     variable("PG_BIN_DIR").map(PathBuf::from)
@@ -111,9 +116,9 @@ impl Environment {
         self.directory("CREDENTIALS_DIRECTORY")
     }
 
-    /// Whether `NO_COLOR` leaves colour to what the terminal can show.
-    pub fn colour_allowed(&self) -> bool {
-        self.get("NO_COLOR").is_none()
+    /// Whether a terminal, if there is one, can move its cursor, by `TERM`.
+    pub fn terminal_obeys(&self) -> bool {
+        self.get("TERM").is_some_and(|term| term != "dumb")
     }
 
     /// `FAILPOINTS`, for [`crate::crash_point`].

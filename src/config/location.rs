@@ -67,6 +67,10 @@ impl Config {
         let bytes = fs::read(path).map_err(|error| {
             let remedy = match error.kind() {
                 io::ErrorKind::NotFound => "`calmirror init` writes one",
+                io::ErrorKind::PermissionDenied => {
+                    "let the user who runs this read it, or run this as another user"
+                }
+                io::ErrorKind::IsADirectory => "--config names a file",
                 _ => "",
             };
             whole(format!("cannot be read: {error}"), remedy)

@@ -1,8 +1,8 @@
 //! The sections and keys that this version knows, and what an unknown one may have meant.
 
 use super::{
-    calcom, clients, database, log, reading::Reading, removal, retention, schedule, section::Section,
-    server, tree::Origin,
+    calcom, clients, database, log, reading::Reading, removal, retention, schedule, section::Section, server,
+    tree::Origin,
 };
 
 /// What every variable that overrides a key begins with.
@@ -65,7 +65,7 @@ pub(super) fn heading(section: &str) -> String {
 }
 
 /// The candidate that a typing mistake may have turned into `name`: about one slip in three characters.
-pub(super) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let plain = |text: &str| text.to_lowercase().replace(['-', ' '], "_");
     let wanted = plain(name);
     candidates

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::Verdict;
 use crate::{
     compare::shorten,
-    model::{Json, UserId},
+    model::{Json, UserId, escape_hidden},
 };
 
 /// One thing that is not as it should be, of one user. Serialized as `verify --output json` prints it.
@@ -305,7 +305,7 @@ fn write_all(f: &mut fmt::Formatter<'_>, differences: &[Difference]) -> fmt::Res
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (found, truth) = (shorten(self.found.to_string()), shorten(self.truth.to_string()));
-        write!(f, "{}: found {found}, true {truth}", self.field)
+        write!(f, "{}: found {found}, true {truth}", escape_hidden(&self.field))
     }
 }
 
@@ -349,7 +349,7 @@ impl fmt::Display for AsOfFault {
             }
             Self::Absent => f.write_str("is not shown, though the ledger has it"),
             Self::Surplus => f.write_str("is shown, though the ledger does not have it"),
-            Self::Fails { error } => write!(f, "fails: {error}"),
+            Self::Fails { error } => write!(f, "fails: {}", escape_hidden(error)),
         }
     }
 }

@@ -7,7 +7,7 @@ use super::super::Out;
 use crate::{
     compare::{Change, ChangeKind, ChangeSet, Values, shorten},
     config,
-    model::{Field, Json, JsonObject, ManagedUser, Reject, RunOutcome, UserId},
+    model::{Field, Json, JsonObject, ManagedUser, Reject, RunOutcome, UserId, escape_hidden},
     store::Candidate,
     sync::{Fate, Plan, Planned, Report},
 };
@@ -80,7 +80,7 @@ impl TextLines {
 
     fn reject(&self, client: &str, reject: &Reject, out: &mut Out) -> anyhow::Result<()> {
         let style = Style::new().fg_color(Some(AnsiColor::Yellow.into()));
-        let (id, reason) = (reject.id, shorten(reject.reason()));
+        let (id, reason) = (reject.id, shorten(escape_hidden(&reject.reason()).into_owned()));
         self.line(
             client,
             format_args!("{style}! user {id}{style:#}  cannot be mirrored: {reason}"),
@@ -153,7 +153,7 @@ impl TextLines {
                 r.observed
             ))?;
         } else if let Some(error) = &r.error {
-            out.line(format_args!("{client}: {}: {error}", r.outcome))?;
+            out.line(format_args!("{client}: {}: {}", r.outcome, escape_hidden(error)))?;
         }
         Ok(())
     }

@@ -190,10 +190,11 @@ fn print_text(clients: &[Requests], out: &mut Out) -> anyhow::Result<()> {
             ]
         })
     });
-    out.line(aligned(headings, rows))?;
+    let columns = out.columns();
+    out.line(aligned(headings, rows, columns))?;
     for client in clients {
         for note in notes(client) {
-            out.line(wrapped("    ", &format!("{}: {note}", client.client)))?;
+            out.line(wrapped("    ", &format!("{}: {note}", client.client), columns))?;
         }
     }
     Ok(())

@@ -6,6 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use serde::Serialize;
+
 use crate::simulator::{ClientInfo, Simulator};
 
 /// More ids than this in one line help nobody.
@@ -41,6 +43,40 @@ impl UserFiles<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// What a program reads. Serialized as `simulate --output json` prints it.
+#[derive(Debug, Serialize)]
+pub(super) struct Handout<'a> {
+    base_url: String,
+    clients: Vec<HandedClient<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct HandedClient<'a> {
+    name: &'a str,
+    id: &'a str,
+    /// Invented, as everything is.
+    secret: &'a str,
+    users: &'a [i64],
+    /// The file that was written for `users_file`.
+    users_file: Option<String>,
+}
+
+impl<'a> Handout<'a> {
+    pub(super) fn of(base_url: String, clients: &'a [ClientInfo], files: Option<&UserFiles<'_>>) -> Self {
+        let clients = clients.iter().map(|client| HandedClient {
+            name: &client.name,
+            id: &client.id,
+            secret: &client.secret,
+            users: &client.users,
+            users_file: files.map(|files| files.of(client).to_string_lossy().into_owned()),
+        });
+        Self {
+            base_url,
+            clients: clients.collect(),
+        }
     }
 }
 

@@ -7,84 +7,180 @@ use chrono::{DateTime, Utc};
 use super::{Client, Status};
 use crate::{
     cli::{
-        Out,
-        table::{ago, aligned, wrapped},
+        out,
+        table::{ago, aligned, lines, wrapped},
+        terminal,
     },
+    model::escape_hidden,
     store::{ClientStatus, ExtraField, HeldStatus, RejectStatus, RetentionStatus, Waiting, WatchStatus},
 };
 
-pub(super) fn print(status: &Status, psql: Option<String>, out: &mut Out) -> anyhow::Result<()> {
-    print_table(status, out)?;
+/// The whole of it. Columns are those of the terminal that it is for; nothing in it is wider than they are, but for commands.
+pub(super) fn page(status: &Status, psql: Option<&str>, columns: Option<usize>) -> String {
+    let mut page = Page {
+        text: String::new(),
+        columns,
+    };
+    page.table(status);
     for client in &status.clients {
         let name = name(client, &status.clients);
         for paragraph in paragraphs(client, status.confirmations_needed) {
-            out.line(format_args!(
-                "\n{}",
-                wrapped("    ", &format!("{name}: {paragraph}"))
-            ))?;
+            page.paragraph(&format!("{name}: {}", escape_hidden(&paragraph)));
         }
         if let Some(held) = &client.held {
-            print_held(&name, held, out)?;
+            page.held(&name, held);
         }
     }
-    print_rejects(status, out)?;
-    print_fields(&status.extra_fields, out)?;
+    page.rejects(status);
+    page.fields(&status.extra_fields);
     if let Some(retention) = &status.retention {
-        print_retention(retention, out)?;
+        page.paragraph(&said_of_retention(retention));
     }
     if let Some(psql) = psql {
-        out.line(format_args!(
-            "\nwhile calmirror runs, the database is open to: {psql}"
-        ))?;
+        page.line("\nwhile calmirror runs, the database is open to:");
+        page.command(psql);
     }
-    Ok(())
+    out::harmless(&page.text).into_owned()
 }
 
-fn print_table(status: &Status, out: &mut Out) -> anyhow::Result<()> {
-    let headings = [
-        "client",
-        "mirror",
-        "lag",
-        "live",
-        "removed",
-        "missing",
-        "rejects",
-        "last pass",
-        "run",
-    ];
-    let rows = status.clients.iter().map(|client| {
-        let name = name(client, &status.clients);
-        let Client {
-            status: client,
-            watch,
-            ..
-        } = client;
-        [
-            name,
-            client.verdict.clone(),
-            client.lag_s.map_or_else(|| "-".to_owned(), ago),
-            client.live_users.to_string(),
-            client.removed_users.to_string(),
-            watch.missing_users.to_string(),
-            client.rejects.to_string(),
-            client
-                .last_outcome
-                .clone()
-                .unwrap_or_else(|| "running".to_owned()),
-            client.last_run_id.to_string(),
-        ]
-    });
-    let never = status.never_passed.iter().map(|name| {
-        let mut row = [""; 9].map(str::to_owned);
-        row[0].clone_from(name);
-        row[1] = "never".to_owned();
-        row[2] = "-".to_owned();
-        row
-    });
-    out.line(aligned(headings, rows.chain(never)))
+struct Page {
+    text: String,
+    columns: Option<usize>,
 }
 
-fn name(client: &Client, all: &[Client]) -> String {
+impl Page {
+    fn line(&mut self, line: &str) {
+        match self.columns {
+            Some(columns) => self.text.push_str(&terminal::fit(line, columns)),
+            None => self.text.push_str(line),
+        }
+        self.text.push('\n');
+    }
+
+    /// After a blank line.
+    fn paragraph(&mut self, text: &str) {
+        let text = wrapped("    ", text, self.columns);
+        self.line(&format!("\n{text}"));
+    }
+
+    /// On a line of its own, to be copied.
+    fn command(&mut self, line: &str) {
+        let columns = self.columns.unwrap_or(usize::MAX);
+        self.text
+            .push_str(&terminal::command(4, &escape_hidden(line), columns));
+        self.text.push('\n');
+    }
+
+    fn table(&mut self, status: &Status) {
+        let headings = [
+            "client",
+            "mirror",
+            "lag",
+            "live",
+            "removed",
+            "missing",
+            "rejects",
+            "last pass",
+            "run",
+        ];
+        let rows = status.clients.iter().map(|client| {
+            let name = name(client, &status.clients);
+            let Client {
+                status: client,
+                watch,
+                ..
+            } = client;
+            [
+                name,
+                client.verdict.clone(),
+                client.lag_s.map_or_else(|| "-".to_owned(), ago),
+                client.live_users.to_string(),
+                client.removed_users.to_string(),
+                watch.missing_users.to_string(),
+                client.rejects.to_string(),
+                client
+                    .last_outcome
+                    .clone()
+                    .unwrap_or_else(|| "running".to_owned()),
+                client.last_run_id.to_string(),
+            ]
+        });
+        let never = status.never_passed.iter().map(|name| {
+            let mut row = [""; 9].map(str::to_owned);
+            row[0].clone_from(name);
+            row[1] = "never".to_owned();
+            row[2] = "-".to_owned();
+            row
+        });
+        self.line(&aligned(headings, rows.chain(never), self.columns));
+    }
+
+    fn held(&mut self, name: &str, held: &HeldStatus) {
+        let why = match held.reason.as_str() {
+            "limit" => "more than a pass may remove",
+            "everyone" => "all of them",
+            "no_control" => "no other user of the client answered",
+            other => other,
+        };
+        let text = format!(
+            "{name}: {} of {} live users would be removed ({why}); held since {}: {}",
+            held.users,
+            held.live,
+            instant(held.held_since),
+            listed(&held.first_users, held.users)
+        );
+        self.paragraph(&text);
+        self.line("    look into Cal.com; if they are really gone:");
+        self.command(&format!("calmirror approve {}", held.run_id));
+    }
+
+    fn rejects(&mut self, status: &Status) {
+        if status.rejects.is_empty() {
+            return;
+        }
+        self.line("\nrecords that cannot be mirrored:");
+        let rows = status.rejects.iter().map(|reject| {
+            [
+                reject.client.clone(),
+                reject.user_id.to_string(),
+                instant(reject.first_seen_at),
+                fields_at_fault(reject),
+            ]
+        });
+        let table = lines(["client", "user", "since", "at fault"], rows, self.columns);
+        if let Some(heading) = &table.heading {
+            self.line(heading);
+        }
+        for (row, reject) in table.rows.iter().zip(&status.rejects) {
+            self.line(row);
+            let reason = format!("    {}", escape_hidden(&reject.reason));
+            self.line(&wrapped("    ", &reason, self.columns));
+        }
+        let all: i64 = status.clients.iter().map(|client| client.status.rejects).sum();
+        let more = all.saturating_sub(status.rejects.len() as i64);
+        if more > 0 {
+            self.line(&format!("and {more} more, in the table rejects"));
+        }
+    }
+
+    fn fields(&mut self, fields: &[ExtraField]) {
+        if fields.is_empty() {
+            return;
+        }
+        self.line("\nfields that this version does not know, mirrored in extra:");
+        for field in fields {
+            let line = format!(
+                "    {} (since {}, run {})",
+                escape_hidden(&field.field.escape_debug().to_string()),
+                instant(field.first_seen_at),
+                field.run_id
+            );
+            self.line(&wrapped("        ", &line, self.columns));
+        }
+    }
+}
+
+pub(super) fn name(client: &Client, all: &[Client]) -> String {
     let name = &client.status.client;
     let alike = all.iter().filter(|other| other.status.client == *name).count();
     // A client whose id was mistyped once has left a row of the same name.
@@ -218,56 +314,6 @@ fn running(status: &ClientStatus) -> Option<String> {
     Some(text)
 }
 
-fn print_held(name: &str, held: &HeldStatus, out: &mut Out) -> anyhow::Result<()> {
-    let why = match held.reason.as_str() {
-        "limit" => "more than a pass may remove",
-        "everyone" => "all of them",
-        "no_control" => "no other user of the client answered",
-        other => other,
-    };
-    let text = format!(
-        "{name}: {} of {} live users would be removed ({why}); held since {}: {}",
-        held.users,
-        held.live,
-        instant(held.held_since),
-        listed(&held.first_users, held.users)
-    );
-    out.line(format_args!("\n{}", wrapped("    ", &text)))?;
-    // On a line of its own, to be copied.
-    out.line("    look into Cal.com; if they are really gone:")?;
-    out.line(format_args!("    calmirror approve {}", held.run_id))
-}
-
-fn print_rejects(status: &Status, out: &mut Out) -> anyhow::Result<()> {
-    if status.rejects.is_empty() {
-        return Ok(());
-    }
-    out.line("\nrecords that cannot be mirrored:")?;
-    let rows = status.rejects.iter().map(|reject| {
-        [
-            reject.client.clone(),
-            reject.user_id.to_string(),
-            instant(reject.first_seen_at),
-            fields_at_fault(reject),
-        ]
-    });
-    let table = aligned(["client", "user", "since", "at fault"], rows);
-    let mut lines = table.lines();
-    if let Some(headings) = lines.next() {
-        out.line(headings)?;
-    }
-    for (line, reject) in lines.zip(&status.rejects) {
-        out.line(line)?;
-        out.line(wrapped("    ", &format!("    {}", reject.reason)))?;
-    }
-    let all: i64 = status.clients.iter().map(|client| client.status.rejects).sum();
-    let more = all.saturating_sub(status.rejects.len() as i64);
-    if more > 0 {
-        out.line(format_args!("and {more} more, in the table rejects"))?;
-    }
-    Ok(())
-}
-
 /// The reason names them all.
 fn fields_at_fault(reject: &RejectStatus) -> String {
     const SHOWN: usize = 4;
@@ -280,50 +326,28 @@ fn fields_at_fault(reject: &RejectStatus) -> String {
     }
 }
 
-fn print_fields(fields: &[ExtraField], out: &mut Out) -> anyhow::Result<()> {
-    if fields.is_empty() {
-        return Ok(());
-    }
-    out.line("\nfields that this version does not know, mirrored in extra:")?;
-    for field in fields {
-        out.line(wrapped(
-            "        ",
-            &format!(
-                "    {} (since {}, run {})",
-                field.field.escape_debug(),
-                instant(field.first_seen_at),
-                field.run_id
-            ),
-        ))?;
-    }
-    Ok(())
-}
-
-fn print_retention(retention: &RetentionStatus, out: &mut Out) -> anyhow::Result<()> {
-    let mut text = match retention.finished_at {
-        Some(at) => format!("retention: last done at {}", instant(at)),
+fn said_of_retention(retention: &RetentionStatus) -> String {
+    let when = match retention.finished_at {
+        Some(at) => format!("last done at {}", instant(at)),
         None => format!(
-            "retention: under way, or cut, since {}, and last seen at {}",
+            "under way, or cut, since {}, and last seen at {}",
             instant(retention.started_at),
             instant(retention.heartbeat_at)
         ),
     };
-    write!(
-        text,
-        ": {} runs, {} rejects and {} versions deleted",
+    let doubt = match retention.users_in_doubt {
+        0 => String::new(),
+        users => {
+            format!("; {users} users' ledger has a fault and was not folded: run `calmirror verify`")
+        }
+    };
+    let whole = retention.history_from.map_or_else(String::new, |from| {
+        format!("; history is whole from {} on", instant(from))
+    });
+    format!(
+        "retention: {when}: {} runs, {} rejects and {} versions deleted{doubt}{whole}",
         retention.deleted_runs, retention.deleted_rejects, retention.deleted_versions
-    )?;
-    if retention.users_in_doubt > 0 {
-        let users = retention.users_in_doubt;
-        write!(
-            text,
-            "; {users} users' ledger has a fault and was not folded: run `calmirror verify`"
-        )?;
-    }
-    if let Some(from) = retention.history_from {
-        write!(text, "; history is whole from {} on", instant(from))?;
-    }
-    out.line(format_args!("\n{}", wrapped("    ", &text)))
+    )
 }
 
 /// Some ids of so many.
@@ -336,6 +360,6 @@ fn listed(first: &[i64], all: i64) -> String {
     }
 }
 
-fn instant(time: DateTime<Utc>) -> String {
+pub(super) fn instant(time: DateTime<Utc>) -> String {
     time.format("%Y-%m-%d %H:%M:%SZ").to_string()
 }
