@@ -4,11 +4,15 @@ mod approve;
 mod check;
 mod daemon;
 mod demo;
+mod errors;
 mod exit;
 mod fields;
 mod forget;
+mod health;
 mod init;
 mod looking;
+mod manual;
+mod output;
 mod plan;
 mod processes;
 mod progress;
@@ -19,7 +23,9 @@ mod roles;
 mod server;
 mod status;
 mod sync;
+mod terminal;
 mod users;
+mod watch;
 
 use std::fmt::Write as _;
 

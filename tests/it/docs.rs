@@ -9,12 +9,13 @@ use crate::support::TestDb;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
-const DOCUMENTS: [&str; 7] = [
+const DOCUMENTS: [&str; 8] = [
     "README.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "docs/architecture.md",
     "docs/operations.md",
+    "docs/output.md",
     "docs/performance.md",
     "docs/queries.md",
 ];

@@ -8,6 +8,7 @@ pub(crate) mod pgbouncer;
 pub(crate) mod program;
 pub(crate) mod scripted;
 pub(crate) mod story;
+pub(crate) mod terminal;
 pub(crate) mod world;
 
 pub(crate) use database::TestDb;

@@ -58,7 +58,7 @@ impl Mirrored {
     }
 }
 
-async fn edit(pool: &PgPool, statement: impl Into<String>) {
+pub(crate) async fn edit(pool: &PgPool, statement: impl Into<String>) {
     let statement = statement.into();
     sqlx::raw_sql(AssertSqlSafe(statement.clone()))
         .execute(pool)

@@ -101,16 +101,10 @@ impl Workplace {
 
     /// Starts the program with these variables in addition.
     pub(crate) fn start_with(&self, variables: &[(&str, &str)], arguments: &[&str]) -> Program {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_calmirror"))
-            .args(arguments)
-            .current_dir(self.path())
-            .env_clear()
-            .envs(self.variables.iter().map(|(name, value)| (name, value)))
-            .envs(variables.iter().copied())
-            .stdin(Stdio::null())
+        let mut child = self
+            .command(variables, arguments)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .kill_on_drop(true)
             .spawn()
             .expect("the program can be started");
         Program {
@@ -118,6 +112,20 @@ impl Workplace {
             stderr: Pipe::read(child.stderr.take().expect("standard error is piped")),
             child,
         }
+    }
+
+    /// The program, with nowhere to print yet.
+    pub(super) fn command(&self, variables: &[(&str, &str)], arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_calmirror"));
+        command
+            .args(arguments)
+            .current_dir(self.path())
+            .env_clear()
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
+            .envs(variables.iter().copied())
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        command
     }
 
     pub(crate) async fn run(&self, arguments: &[&str]) -> Ended {
@@ -233,7 +241,12 @@ impl Program {
     }
 
     pub(crate) async fn printed(&mut self, text: &str) -> String {
-        let found = self.stdout.wait(&[text], 1).await;
+        self.printed_times(text, 1).await
+    }
+
+    /// Waits until so many lines of the output hold this text.
+    pub(crate) async fn printed_times(&mut self, text: &str, times: usize) -> String {
+        let found = self.stdout.wait(&[text], times).await;
         self.must(found, text)
     }
 
