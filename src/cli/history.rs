@@ -61,6 +61,7 @@ enum Known {
 }
 
 async fn read(store: &Store, user: UserId) -> Result<Known, Error> {
+    store.pending_migrations().await?;
     let entries = store.history(user).await?;
     if !entries.is_empty() {
         return Ok(Known::Versions(entries));

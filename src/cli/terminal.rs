@@ -54,7 +54,7 @@ pub(super) fn broken(line: &str, columns: usize, indent: usize, words: Words) ->
             if column + 1 + wide <= columns || cut_is_better {
                 out.push(' ');
                 column += 1;
-            } else if wide == 0 {
+            } else if word.is_empty() {
                 // The second of two blanks, at the end of a line.
                 continue;
             } else if column > start {
@@ -184,6 +184,7 @@ mod tests {
             fit(&format!("{family}{family}"), 8),
             format!("{family}\n    {family}")
         );
+        assert_eq!(fit("abcd   \u{301}", 4), "abcd\n  \u{301}");
         assert_eq!(fit("abce\u{301}e\u{301}", 4), "abce\u{301}\n  e\u{301}");
     }
 

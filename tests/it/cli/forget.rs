@@ -135,16 +135,20 @@ async fn forget_answers_programs_in_json() {
 async fn a_mistyped_id_is_not_forgotten() {
     let setup = Setup::new(1, 3).await;
     setup.run(&["sync"]).await.expect(0);
-    for format in ["text", "json"] {
+    let why = "nothing is known of user 424242, so nothing was done";
+    for (format, said) in [
+        ("text", format!("error: {why}\n")),
+        (
+            "json",
+            format!("{{\"error\":\"{why}\",\"remedy\":null,\"exit_code\":1,\"faults\":[]}}\n"),
+        ),
+    ] {
         let ended = setup
             .run(&["--output", format, "forget", "424242"])
             .await
             .expect(1);
         assert_eq!(ended.stdout, "");
-        assert_eq!(
-            ended.stderr,
-            "error: nothing is known of user 424242, so nothing was done\n"
-        );
+        assert_eq!(ended.stderr, said);
     }
     assert_eq!(
         setup.value::<i64>("select count(*) from forgotten_users").await,
