@@ -58,8 +58,7 @@ type Pace = RateLimiter<NotKeyed, InMemoryState, Ticks, NoOpMiddleware<Duration>
 /// What one client may still ask. Lives as long as the client, across passes.
 #[derive(Debug)]
 pub(super) struct Budget {
-    /// `None`: no limit of our own.
-    pace: Option<Pace>,
+    pace: Mutex<Paced>,
     clock: Ticks,
     state: Mutex<State>,
     /// An answer has come, or there will be none: whoever waits looks again.
@@ -68,7 +67,15 @@ pub(super) struct Budget {
     news: Notify,
     /// Nothing was heard of a window since the pass began.
     silent: AtomicBool,
+}
+
+/// The rate of our own.
+#[derive(Debug)]
+struct Paced {
+    /// 0: none.
     requests_per_minute: u32,
+    /// `None`: no limit of our own.
+    pace: Option<Pace>,
 }
 
 /// Leave to send one request; it is under way until this is dropped.
@@ -116,18 +123,13 @@ impl Budget {
     /// `requests_per_minute` of 0 is no limit of our own.
     pub(super) fn new(requests_per_minute: u32) -> Self {
         let clock = Ticks::starting_now();
-        let pace = NonZeroU32::new(requests_per_minute).map(|rate| {
-            let burst = NonZeroU32::new(rate.get() / BURST_DIVISOR).unwrap_or(NonZeroU32::MIN);
-            RateLimiter::direct_with_clock(Quota::per_minute(rate).allow_burst(burst), clock.clone())
-        });
         Self {
-            pace,
+            pace: Mutex::new(Paced::new(requests_per_minute, &clock)),
             clock,
             state: Mutex::default(),
             answers: Notify::new(),
             news: Notify::new(),
             silent: AtomicBool::new(true),
-            requests_per_minute,
         }
     }
 
@@ -186,9 +188,14 @@ impl Budget {
         }
     }
 
-    /// A pass begins: what is heard first is news again.
-    pub(super) fn begin_pass(&self) {
+    /// A pass begins, at a rate that may be another than before: what is heard first is news again.
+    pub(super) fn begin_pass(&self, requests_per_minute: u32) {
         self.silent.store(true, Ordering::Relaxed);
+        let mut paced = self.rate();
+        if paced.requests_per_minute != requests_per_minute {
+            *paced = Paced::new(requests_per_minute, &self.clock);
+            paced.use_up_burst();
+        }
     }
 
     /// What another process would have to know to go on from here.
@@ -213,10 +220,11 @@ impl Budget {
 
     /// The most requests that our own rate lets go in so much time.
     pub(super) fn most_within(&self, time: Duration) -> u64 {
-        if self.requests_per_minute == 0 {
+        let rate = self.rate().requests_per_minute;
+        if rate == 0 {
             return u64::MAX;
         }
-        let rate = u128::from(self.requests_per_minute);
+        let rate = u128::from(rate);
         let paced = (time.as_millis() * rate).div_ceil(60_000) + (rate / u128::from(BURST_DIVISOR)).max(1);
         u64::try_from(paced).unwrap_or(u64::MAX)
     }
@@ -227,7 +235,7 @@ impl Budget {
 
     /// Takes a share of the rate, or says when there will be one.
     fn paced(&self) -> Option<Instant> {
-        let refused = self.pace.as_ref()?.check().err()?;
+        let refused = self.rate().pace.as_ref()?.check().err()?;
         // Timers go by milliseconds; a wait that rounds to none would spin.
         let wait = refused
             .wait_time_from(self.clock.now())
@@ -238,6 +246,37 @@ impl Budget {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn rate(&self) -> MutexGuard<'_, Paced> {
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Paced {
+    fn new(requests_per_minute: u32, clock: &Ticks) -> Self {
+        let pace = NonZeroU32::new(requests_per_minute).map(|rate| {
+            let quota = Quota::per_minute(rate).allow_burst(burst(rate));
+            RateLimiter::direct_with_clock(quota, clock.clone())
+        });
+        Self {
+            requests_per_minute,
+            pace,
+        }
+    }
+
+    /// The burst of the rate before may have been used a moment ago.
+    fn use_up_burst(&self) {
+        let (Some(pace), Some(rate)) = (&self.pace, NonZeroU32::new(self.requests_per_minute)) else {
+            return;
+        };
+        if !matches!(pace.check_n(burst(rate)), Ok(Ok(()))) {
+            tracing::debug!("a new rate began with less than its burst");
+        }
+    }
+}
+
+fn burst(rate: NonZeroU32) -> NonZeroU32 {
+    NonZeroU32::new(rate.get() / BURST_DIVISOR).unwrap_or(NonZeroU32::MIN)
 }
 
 impl Permit<'_> {

@@ -87,17 +87,30 @@ impl Api {
 
     /// One configured client, to be kept across passes: its rate, its blocks and its retries are remembered in it.
     pub fn client(&self, config: &config::Client) -> ApiClient {
+        self.client_with(config, Kept::new(config.requests_per_minute))
+    }
+
+    /// As [`Api::client`], after another configuration: what `before` remembers is kept, as far as it is of the same client of the
+    /// same server. Passes of the two must not overlap. A rate that has changed holds from the next pass on.
+    pub fn client_after(&self, config: &config::Client, before: &ApiClient) -> ApiClient {
+        let is_same = before.0.id == config.id && before.0.api.base_url == self.base_url;
+        if is_same {
+            self.client_with(config, before.0.kept.clone())
+        } else {
+            self.client(config)
+        }
+    }
+
+    fn client_with(&self, config: &config::Client, kept: Kept) -> ApiClient {
         ApiClient(Arc::new(Shared {
             api: self.clone(),
             name: config.name.clone(),
             id: config.id.clone(),
             routes: Routes::new(&self.base_url, config),
             secret: config.secret.clone(),
-            lessons: Lessons::default(),
-            budget: Budget::new(config.requests_per_minute),
-            reserve: Mutex::default(),
+            requests_per_minute: config.requests_per_minute,
+            kept,
             requests: AtomicU64::new(0),
-            deprecation: Once::new(),
             told_of_waiting: AtomicBool::new(false),
         }))
     }
@@ -129,13 +142,31 @@ struct Shared {
     id: ClientId,
     routes: Result<Routes, Unsendable>,
     secret: SecretString,
-    lessons: Lessons,
-    budget: Budget,
-    reserve: Mutex<Reserve>,
+    requests_per_minute: u32,
+    kept: Kept,
     requests: AtomicU64,
-    deprecation: Once,
     /// That this pass waits for the rate limit.
     told_of_waiting: AtomicBool,
+}
+
+/// What outlives a configuration. Clones share it.
+#[derive(Clone, Debug)]
+struct Kept {
+    lessons: Arc<Lessons>,
+    budget: Arc<Budget>,
+    reserve: Arc<Mutex<Reserve>>,
+    deprecation: Arc<Once>,
+}
+
+impl Kept {
+    fn new(requests_per_minute: u32) -> Self {
+        Self {
+            lessons: Arc::default(),
+            budget: Arc::new(Budget::new(requests_per_minute)),
+            reserve: Arc::default(),
+            deprecation: Arc::new(Once::new()),
+        }
+    }
 }
 
 impl Source for ApiClient {
@@ -174,11 +205,11 @@ impl Source for ApiClient {
     }
 
     fn reach(&self) -> Reach {
-        self.0.lessons.reach()
+        self.0.kept.lessons.reach()
     }
 
     fn learn(&self, lesson: Lesson) {
-        let Some(reach) = self.0.lessons.learn(lesson) else {
+        let Some(reach) = self.0.kept.lessons.learn(lesson) else {
             return;
         };
         let name = self.0.name.as_str();
@@ -203,7 +234,7 @@ impl Source for ApiClient {
 
     fn begin_pass(&self) {
         self.0.told_of_waiting.store(false, Ordering::Relaxed);
-        self.0.budget.begin_pass();
+        self.0.kept.budget.begin_pass(self.0.requests_per_minute);
     }
 
     fn requests(&self) -> u64 {
@@ -211,18 +242,18 @@ impl Source for ApiClient {
     }
 
     fn rate_state(&self) -> RateState {
-        self.0.budget.rate_state()
+        self.0.kept.budget.rate_state()
     }
 
     fn resume_rate(&self, state: RateState) {
-        self.0.budget.resume(state);
+        self.0.kept.budget.resume(state);
     }
 
     async fn rate_news(&self) {
-        self.0.budget.news().await;
+        self.0.kept.budget.news().await;
     }
 
     fn most_within(&self, time: Duration) -> u64 {
-        self.0.budget.most_within(time)
+        self.0.kept.budget.most_within(time)
     }
 }

@@ -35,6 +35,29 @@ async fn wait_for_permit(budget: &Budget) -> Duration {
 }
 
 #[tokio::test(start_paused = true)]
+async fn another_rate_holds_from_the_next_pass_on_and_brings_no_second_burst() {
+    let budget = Budget::new(450);
+    for _ in 0..25 {
+        assert_eq!(wait_for_permit(&budget).await, Duration::ZERO);
+    }
+    // The same rate is nothing new.
+    budget.begin_pass(450);
+    assert!(wait_for_permit(&budget).await >= Duration::from_millis(133));
+    budget.begin_pass(600);
+    assert!(
+        wait_for_permit(&budget).await >= Duration::from_millis(99),
+        "no burst of 33"
+    );
+    assert!(
+        wait_for_permit(&budget).await <= Duration::from_millis(101),
+        "but the new rate"
+    );
+    budget.begin_pass(0);
+    assert_eq!(wait_for_permit(&budget).await, Duration::ZERO);
+    assert_eq!(budget.most_within(Duration::from_secs(60)), u64::MAX);
+}
+
+#[tokio::test(start_paused = true)]
 async fn no_minute_holds_more_than_the_server_allows() {
     let budget = Budget::new(450);
     let minute = Duration::from_secs(60);

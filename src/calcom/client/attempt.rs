@@ -101,7 +101,12 @@ impl ApiClient {
         request: Request,
         read: impl Fn(&Answer<'_>) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let permit = self.0.budget.permit(|silence| self.note_waiting(silence)).await;
+        let permit = self
+            .0
+            .kept
+            .budget
+            .permit(|silence| self.note_waiting(silence))
+            .await;
         let permit = permit.map_err(|until| Error::RateLimited { until })?;
         self.0.requests.fetch_add(1, Ordering::Relaxed);
         crash_point!("request::before");
@@ -221,7 +226,7 @@ impl ApiClient {
         };
         let (deprecation, sunset) = (notice("deprecation"), notice("sunset"));
         if deprecation.is_some() || sunset.is_some() {
-            self.0.deprecation.call_once(|| {
+            self.0.kept.deprecation.call_once(|| {
                 tracing::warn!(
                     client.name = self.0.name,
                     http.deprecation = deprecation.as_ref().map(Said::as_str),
@@ -233,6 +238,6 @@ impl ApiClient {
     }
 
     fn reserve(&self) -> MutexGuard<'_, Reserve> {
-        self.0.reserve.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.kept.reserve.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

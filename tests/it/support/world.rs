@@ -321,6 +321,10 @@ pub(crate) fn client(info: &ClientInfo) -> config::Client {
 }
 
 pub(crate) fn source(base_url: &str, client: &config::Client) -> ApiClient {
+    api(base_url).client(client)
+}
+
+pub(crate) fn api(base_url: &str) -> Api {
     let calcom = config::Calcom {
         base_url: base_url.parse().expect("the simulator has a base address"),
         fetch: config::FetchPlan::Get,
@@ -329,5 +333,5 @@ pub(crate) fn source(base_url: &str, client: &config::Client) -> ApiClient {
         timeout: Duration::from_secs(10),
         max_answer_bytes: 1024 * 1024,
     };
-    Api::new(&calcom).expect("the client can be built").client(client)
+    Api::new(&calcom).expect("the client can be built")
 }

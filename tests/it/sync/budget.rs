@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::support::{
     TestDb, http,
     program::Workplace,
-    world::{LIMIT, World, client, source, store},
+    world::{LIMIT, World, api, client, source, store},
 };
 
 /// As many requests in as long, and a second's block.
@@ -328,4 +328,37 @@ async fn what_is_noted_of_a_limit_is_read_until_it_is_past() {
     assert!(longest > Duration::from_secs(60));
     let others = ClientId("globex".to_owned());
     assert_eq!(world.store.rate_limit(&others).await, Ok(None));
+}
+
+#[tokio::test]
+async fn another_configuration_goes_on_within_what_is_left_of_the_window() {
+    let world = still_world(40).await;
+    for user in &world.client.watch.listed[..30] {
+        world.source.get_user(*user).await.expect("the simulator answers");
+    }
+    let left = world.source.rate_state().remaining;
+    assert!(left.is_some_and(|left| left <= 10), "{left:?}");
+    let mut client = world.client.clone();
+    client.requests_per_minute = 6000;
+    let after = api(&world.simulator.base_url()).client_after(&client, &world.source);
+    assert_eq!(after.rate_state().remaining, left);
+    after
+        .get_user(world.client.watch.listed[30])
+        .await
+        .expect("the simulator answers");
+    assert_eq!(
+        world.source.rate_state().remaining,
+        after.rate_state().remaining,
+        "they share it"
+    );
+    assert!(after.rate_state().remaining < left);
+
+    let elsewhere = api("http://127.0.0.1:1").client_after(&client, &world.source);
+    assert!(
+        elsewhere.rate_state().is_unknown(),
+        "nothing is known of another server"
+    );
+    client.id = ClientId("another".to_owned());
+    let other = api(&world.simulator.base_url()).client_after(&client, &world.source);
+    assert!(other.rate_state().is_unknown(), "nor of another client");
 }

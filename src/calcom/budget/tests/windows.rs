@@ -212,7 +212,7 @@ async fn the_first_window_of_a_pass_and_each_block_are_news() {
     assert!(is_news().await);
     told(&budget, &permit, &shown("default", "500", "110", "20"));
     assert!(!is_news().await);
-    budget.begin_pass();
+    budget.begin_pass(0);
     told(&budget, &permit, &shown("default", "500", "109", "18"));
     assert!(is_news().await, "a pass has begun");
     answer(&permit, 429, &[("retry-after", "20")]).expect("a 429 is a block");
