@@ -6,6 +6,7 @@
 mod calcom;
 mod clients;
 mod database;
+mod difference;
 mod effective;
 pub(crate) mod environment;
 mod fault;
@@ -36,6 +37,7 @@ use url::Url;
 use crate::model::ClientId;
 
 pub(crate) use database::holds_password;
+pub use difference::Difference;
 pub(crate) use effective::quoted;
 pub use environment::Environment;
 pub use fault::{Fault, Faults, Place, Warning};
@@ -58,7 +60,7 @@ pub struct Config {
 }
 
 /// `[calcom]`: where Cal.com is and how hard it may be asked.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Calcom {
     /// No trailing slash; a path prefix is kept in front of `/v2`.
     pub base_url: Url,

@@ -7,6 +7,7 @@ use url::Url;
 
 use super::{
     Database, DatabaseUrl,
+    difference::is_same_url,
     environment::Environment,
     reading::Reading,
     section::{Said, Section},
@@ -21,6 +22,20 @@ const SCHEMA: &str = "public";
 const MAX_CONNECTIONS: u32 = 5;
 /// Postgres cuts longer names off (`NAMEDATALEN - 1`).
 const MAX_NAME_BYTES: usize = 63;
+
+impl Database {
+    /// Whether both are kept by the same server, and reached as the same user.
+    pub fn is_at(&self, other: &Self) -> bool {
+        is_same_url(&self.url, &other.url)
+    }
+
+    /// Whether both are the same in every way.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.is_at(other)
+            && (&self.schema, self.max_connections, self.pgbouncer)
+                == (&other.schema, other.max_connections, other.pgbouncer)
+    }
+}
 
 impl DatabaseUrl {
     /// The address without its password, fit to be shown.

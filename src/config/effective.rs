@@ -10,7 +10,7 @@ use super::{Client, Config, DatabaseUrl, SecretSource, Server, Watch};
 const MAX_USERS_SHOWN: usize = 20;
 
 /// One key with its value.
-type Line = (&'static str, Value);
+pub(super) type Line = (&'static str, Value);
 
 impl Config {
     /// Every key with its value in force, as TOML. Secrets are named by where they are, the database's password is
@@ -63,7 +63,7 @@ impl Config {
         Value::Object(out)
     }
 
-    fn sections(&self) -> Vec<(&'static str, Vec<Line>)> {
+    pub(super) fn sections(&self) -> Vec<(&'static str, Vec<Line>)> {
         // Without `..`, so that a new key is not forgotten here.
         let Self {
             calcom,
@@ -151,7 +151,7 @@ fn server_lines(server: &Server) -> Vec<Line> {
     lines
 }
 
-fn client_lines(client: &Client) -> Vec<Line> {
+pub(super) fn client_lines(client: &Client) -> Vec<Line> {
     let Client {
         name,
         id,

@@ -6,6 +6,7 @@ use std::{
     ffi::{OsStr, OsString},
     fmt,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 /// The command line of the process.
@@ -119,6 +120,23 @@ impl Environment {
     /// Whether a terminal, if there is one, can move its cursor, by `TERM`.
     pub fn terminal_obeys(&self) -> bool {
         self.get("TERM").is_some_and(|term| term != "dumb")
+    }
+
+    /// `NOTIFY_SOCKET`: where systemd hears how the service is. A name that begins with `@` is one of Linux's abstract ones.
+    pub fn notify_socket(&self) -> Option<&OsStr> {
+        self.get("NOTIFY_SOCKET")
+    }
+
+    /// `WATCHDOG_USEC`: a sign of life is wanted at least this often. None where systemd means another process by it.
+    pub fn watchdog(&self) -> Option<Duration> {
+        let number = |name| self.get(name)?.to_str()?.parse::<u64>().ok();
+        let is_other = |pid| pid != u64::from(std::process::id());
+        if self.get("WATCHDOG_PID").is_some() && number("WATCHDOG_PID").is_none_or(is_other) {
+            return None;
+        }
+        number("WATCHDOG_USEC")
+            .filter(|usec| *usec > 0)
+            .map(Duration::from_micros)
     }
 
     /// `FAILPOINTS`, for [`crate::crash_point`].

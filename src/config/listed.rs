@@ -13,13 +13,14 @@ use super::users::table::{Columns, Table};
 use crate::model::UserId;
 
 /// Ids, ascending, each once. Clones share them. Addresses stay in their file: a user takes 12 bytes at most.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Listed {
     ids: Arc<Vec<UserId>>,
     addresses: Option<Arc<Addresses>>,
 }
 
 /// Where in a file the addresses of listed users are.
+#[derive(PartialEq, Eq)]
 struct Addresses {
     path: PathBuf,
     columns: Columns,

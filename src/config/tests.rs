@@ -29,7 +29,7 @@ fn parse(text: &str) -> Result<Loaded, Faults> {
     parse_with(text, &[])
 }
 
-fn parse_with(text: &str, pairs: &[(&str, &str)]) -> Result<Loaded, Faults> {
+pub(super) fn parse_with(text: &str, pairs: &[(&str, &str)]) -> Result<Loaded, Faults> {
     Config::parse(text, Path::new("config.toml"), &environment(pairs), Secrets::Read)
 }
 

@@ -10,7 +10,7 @@ use crate::model::UserId;
 const MAX_RECORD_BYTES: usize = 1024 * 1024;
 
 /// Where the table is in its file, and where a record's fields are.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::config) struct Columns {
     /// The byte at which the header begins.
     pub(in crate::config) header: u64,
