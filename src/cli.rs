@@ -128,13 +128,19 @@ impl Cli {
             Command::Check(args) if args.health => {
                 check::health::run(self.load(environment, Secrets::LeftAlone), &mut out).await
             }
-            Command::Check(_) => {
-                let loaded = self.load_quietly(environment, Secrets::Read)?;
-                check::run(loaded.config, &loaded.warnings, &mut out).await
+            Command::Check(args) => {
+                let loaded = self.load_quietly(environment, args.secrets())?;
+                check::run(args, loaded.config, &loaded.warnings, &mut out).await
             }
             Command::Plan(args) => plan::run(args, self.load(environment, args.secrets())?, &mut out).await,
             Command::Sync(args) => sync::run(args, self.load(environment, Secrets::Read)?, &mut out).await,
-            Command::Run => run::run(self.load(environment, Secrets::Read)?).await,
+            Command::Run => {
+                let origin = run::Origin {
+                    path: Config::find(self.config.as_deref())?,
+                    environment: environment.clone(),
+                };
+                run::run(self.load(environment, Secrets::Read)?, origin).await
+            }
             Command::Status(args) => {
                 status::run(
                     args,
@@ -222,7 +228,7 @@ async fn init_and_check(
     if let Some(config) = written {
         start_logging(&config)?;
         // What there is to warn of, `init` has said.
-        return check::run(config, &[], out).await;
+        return check::run(&check::CheckArgs::default(), config, &[], out).await;
     }
     Ok(Exit::Success)
 }

@@ -19,7 +19,7 @@
 //!   says over HTTP.
 //! - [`schedule`], [`daemon`]: ticks, and the passes that they become. [`retention`]: what is deleted beside them.
 //! - [`embedded`], [`simulator`]: a local Postgres, and a stand-in for Cal.com.
-//! - [`telemetry`], [`shutdown`], [`cli`]: log lines, signals, commands. [`crash_point`]: where tests kill the program.
+//! - [`telemetry`], [`shutdown`], [`systemd`], [`cli`]: log lines, signals, the supervisor, commands. [`crash_point`]: where tests kill the program.
 //!
 //! Imports run downwards only; the commands know everything.
 
@@ -44,5 +44,6 @@ pub mod shutdown;
 pub mod simulator;
 pub mod store;
 pub mod sync;
+pub mod systemd;
 pub mod telemetry;
 pub mod verify;

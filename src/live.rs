@@ -4,12 +4,16 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use tokio::{sync::watch, time::Instant};
 
 use crate::sync::{Progress, Report, Snapshot};
+
+/// More names than that are no line any more.
+const MOST_NAMED: usize = 10;
 
 /// The shared state.
 #[derive(Clone, Debug, Default)]
@@ -93,6 +97,24 @@ impl Live {
     }
 }
 
+impl fmt::Display for Live {
+    /// In one line: passes under way, or else how the last ones ended.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.state();
+        let (what, said): (_, Vec<_>) = if state.under_way.is_empty() {
+            let last = |report: &Report| format!("{} {}", report.client, report.outcome);
+            ("last passes", state.reports.values().map(last).collect())
+        } else {
+            ("passes under way", state.under_way.keys().cloned().collect())
+        };
+        write!(f, "{what}: {}", said[..said.len().min(MOST_NAMED)].join(", "))?;
+        match said.len().checked_sub(MOST_NAMED) {
+            None | Some(0) => Ok(()),
+            Some(others) => write!(f, " and {others} more"),
+        }
+    }
+}
+
 impl Drop for UnderWay {
     fn drop(&mut self) {
         self.live.state().under_way.remove(&self.client);
@@ -103,6 +125,21 @@ impl Drop for UnderWay {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_goes_on_is_one_line_whatever_the_number_of_clients() {
+        let live = Live::default();
+        assert_eq!(live.to_string(), "last passes: ");
+        let passes: Vec<_> = (10..22)
+            .map(|number| live.begins(&format!("c{number}"), Progress::default()))
+            .collect();
+        let line = live.to_string();
+        assert_eq!(
+            line,
+            "passes under way: c10, c11, c12, c13, c14, c15, c16, c17, c18, c19 and 2 more"
+        );
+        drop(passes);
+    }
 
     #[test]
     fn a_pass_is_under_way_until_it_ends_and_both_are_news() {

@@ -14,7 +14,7 @@ mod tick;
 use std::{sync::Arc, time::Duration};
 
 use tokio::{
-    sync::Notify,
+    sync::{Notify, mpsc},
     task::{JoinError, JoinSet},
     time::timeout,
 };
@@ -37,12 +37,16 @@ const SILENCE: Duration = Duration::from_secs(10);
 /// Called each time that the scheduler's loop has come round, about once a second. Neither blocks nor panics.
 pub type OnBeat = Arc<dyn Fn() + Send + Sync>;
 
+/// Whom ticks go to, and when they are due.
+type Schedules = Vec<(Cron, TickSender)>;
+
 /// Sends each client its ticks until it is shut down.
 ///
 /// A tick comes up to a second after it is due, never before.
 #[derive(Debug)]
 pub struct Scheduler {
     stop: CancellationToken,
+    schedules: mpsc::UnboundedSender<Schedules>,
     watch: JoinSet<()>,
 }
 
@@ -61,7 +65,7 @@ impl Scheduler {
     /// # Errors
     /// When the library refuses to start.
     pub async fn start(
-        schedules: Vec<(Cron, TickSender)>,
+        schedules: Schedules,
         clock: SharedClock,
         on_beat: OnBeat,
     ) -> Result<Self, ScheduleError> {
@@ -69,17 +73,27 @@ impl Scheduler {
         let heart = start_heart(&beat).await.map_err(ScheduleError::Start)?;
         let board = Board::new(schedules, clock.now());
         let stop = CancellationToken::new();
+        let (schedules, others) = mpsc::unbounded_channel();
         let mut watch = JoinSet::new();
-        watch.spawn(watch_beats(
-            heart,
+        let beats = Beats {
             beat,
-            board,
+            others,
             clock,
             on_beat,
-            stop.clone(),
-            SILENCE,
-        ));
-        Ok(Self { stop, watch })
+            silence: SILENCE,
+        };
+        watch.spawn(watch_beats(heart, beats, board, stop.clone()));
+        Ok(Self {
+            stop,
+            schedules,
+            watch,
+        })
+    }
+
+    /// Goes by other schedules from the next beat on. Where one is the same as before, no tick is lost, and none comes twice.
+    pub fn reschedule(&self, schedules: Schedules) {
+        // Whoever does not listen has ended, and shutdown() says why.
+        self.schedules.send(schedules).ok();
     }
 
     /// Stops the ticks. None is sent once this has returned.
@@ -97,16 +111,24 @@ impl Scheduler {
     }
 }
 
-/// Turns beats into ticks, and starts the library anew when it falls silent.
-async fn watch_beats(
-    mut heart: JobScheduler,
+/// What the loop hears, and whom it tells.
+struct Beats {
     beat: Arc<Notify>,
-    mut board: Board,
+    others: mpsc::UnboundedReceiver<Schedules>,
     clock: SharedClock,
     on_beat: OnBeat,
-    stop: CancellationToken,
     silence: Duration,
-) {
+}
+
+/// Turns beats into ticks, and starts the library anew when it falls silent.
+async fn watch_beats(mut heart: JobScheduler, beats: Beats, mut board: Board, stop: CancellationToken) {
+    let Beats {
+        beat,
+        mut others,
+        clock,
+        on_beat,
+        silence,
+    } = beats;
     while let Some(beat_or_silence) = stop.run_until_cancelled(timeout(silence, beat.notified())).await {
         if beat_or_silence.is_err() {
             tracing::warn!("the scheduler has fallen silent, it is started anew");
@@ -115,6 +137,9 @@ async fn watch_beats(
                 Ok(fresh) => heart = fresh,
                 Err(error) => tracing::error!(%error, "scheduler cannot be started, will be tried again"),
             }
+        }
+        while let Ok(schedules) = others.try_recv() {
+            board = board.with(schedules);
         }
         board.look(clock.now());
         on_beat();
@@ -171,15 +196,15 @@ mod tests {
         stop_heart(&mut heart).await;
         let board = Board::new(vec![(cron, sender)], SystemClock.now());
         let stop = CancellationToken::new();
-        let watch = tokio::spawn(watch_beats(
-            heart,
+        let (_schedules, others) = mpsc::unbounded_channel();
+        let beats = Beats {
             beat,
-            board,
-            Arc::new(SystemClock),
-            Arc::new(|| {}),
-            stop.clone(),
+            others,
+            clock: Arc::new(SystemClock),
+            on_beat: Arc::new(|| {}),
             silence,
-        ));
+        };
+        let watch = tokio::spawn(watch_beats(heart, beats, board, stop.clone()));
         let mut last = receiver.waiting.recv().await.expect("a tick").due;
         // Without a beat, ticks would be as far apart as the looks at the silence.
         let mut apart = silence;
@@ -191,5 +216,25 @@ mod tests {
         assert!(apart < silence, "ticks are {apart:?} apart");
         stop.cancel();
         watch.await.expect("no panic");
+    }
+
+    #[tokio::test]
+    async fn other_schedules_hold_from_the_next_beat_on() {
+        let second = Cron::parse("* * * * * *", Tz::UTC).expect("a cron");
+        let (before, mut old) = ticks();
+        let scheduler = Scheduler::start(
+            vec![(second.clone(), before)],
+            Arc::new(SystemClock),
+            Arc::new(|| {}),
+        )
+        .await
+        .expect("starts");
+        old.waiting.recv().await.expect("a tick");
+        let (after, mut new) = ticks();
+        scheduler.reschedule(vec![(second, after)]);
+        new.waiting.recv().await.expect("a tick of the new schedule");
+        // At most one was waiting; the sender is gone.
+        while old.waiting.recv().await.is_some() {}
+        scheduler.shutdown().await.expect("stops");
     }
 }

@@ -1,4 +1,4 @@
-//! How the process is told to end: a first signal asks, a second insists.
+//! What signals tell the process: to end, where a first one asks and a second insists, or to read its configuration again.
 
 use std::{io, time::Duration};
 
@@ -72,6 +72,28 @@ impl Shutdown {
     pub async fn overdue(&self) {
         self.token.cancelled().await;
         tokio::time::sleep(GRACE).await;
+    }
+}
+
+/// SIGHUP, which by custom asks a daemon to read its configuration again.
+#[derive(Debug)]
+pub struct Reloads(Signal);
+
+impl Reloads {
+    /// Takes over the signal, for as long as the process lives: it ends nothing any more. Needs a runtime.
+    ///
+    /// # Errors
+    /// When the system refuses the handler.
+    pub fn install() -> io::Result<Self> {
+        signal(SignalKind::hangup()).map(Self)
+    }
+
+    /// Waits for the next signal. Those that come between two calls are one.
+    pub async fn next(&mut self) {
+        if self.0.recv().await.is_none() {
+            // There is no way to hear of another.
+            std::future::pending::<()>().await;
+        }
     }
 }
 

@@ -4,14 +4,14 @@ use std::{
     cell::Cell,
     io::{self, Write},
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
-    sync::LazyLock,
+    sync::{LazyLock, OnceLock},
 };
 
 use indicatif::MultiProgress;
 use tracing::Subscriber;
 use tracing_subscriber::{
     EnvFilter, Layer, filter::LevelFilter, fmt, fmt::MakeWriter, layer::SubscriberExt, registry::Registry,
-    util::SubscriberInitExt,
+    reload, util::SubscriberInitExt,
 };
 
 use crate::config::{Log, LogFormat};
@@ -21,6 +21,8 @@ use crate::config::{Log, LogFormat};
 pub enum TelemetryError {
     #[error("log.level cannot be read")]
     Level(#[from] tracing_subscriber::filter::ParseError),
+    #[error("the level of the log cannot be changed")]
+    Reload(#[from] reload::Error),
     #[error("logging is set up already")]
     Twice(#[from] tracing_subscriber::util::TryInitError),
 }
@@ -32,9 +34,29 @@ pub enum TelemetryError {
 /// # Errors
 /// When the level cannot be read, or on a second call.
 pub fn init(log: &Log, colour: bool) -> Result<(), TelemetryError> {
-    subscriber(log, colour, || AboveProgress)?.try_init()?;
+    let (subscriber, level) = subscriber(log, colour, || AboveProgress)?;
+    subscriber.try_init()?;
+    // Logging is set up once only, as was found out just now.
+    LEVEL.get_or_init(|| level);
     std::panic::set_hook(Box::new(log_panic));
     Ok(())
+}
+
+type Level = reload::Handle<EnvFilter, Registry>;
+
+/// What the process logs at present.
+static LEVEL: OnceLock<Level> = OnceLock::new();
+
+/// Logs at another level from now on. Does nothing before [`init`].
+///
+/// # Errors
+/// When the level cannot be read.
+pub fn set_level(level: &str) -> Result<(), TelemetryError> {
+    let filter = filter(level)?;
+    match LEVEL.get() {
+        Some(handle) => Ok(handle.reload(filter)?),
+        None => Ok(()),
+    }
 }
 
 /// Where every progress bar of the process belongs, so that log lines go above it.
@@ -67,7 +89,11 @@ pub fn check_level(level: &str) -> Result<(), TelemetryError> {
     Ok(filter(level).map(drop)?)
 }
 
-fn subscriber<W>(log: &Log, colour: bool, writer: W) -> Result<impl Subscriber + Send + Sync, TelemetryError>
+fn subscriber<W>(
+    log: &Log,
+    colour: bool,
+    writer: W,
+) -> Result<(impl Subscriber + Send + Sync + use<W>, Level), TelemetryError>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
@@ -81,7 +107,11 @@ where
             .with_span_list(false)
             .boxed(),
     };
-    Ok(tracing_subscriber::registry().with(lines.with_filter(filter(&log.level)?)))
+    let (filter, level) = reload::Layer::new(filter(&log.level)?);
+    Ok((
+        tracing_subscriber::registry().with(lines.with_filter(filter)),
+        level,
+    ))
 }
 
 /// A bare level is ours; of the libraries we hear warnings. Any other directive is taken as it is.
@@ -144,7 +174,7 @@ mod tests {
             level: level.to_owned(),
         };
         let buffer = Arc::new(Mutex::new(Vec::new()));
-        let subscriber = subscriber(&log, false, Sink(Arc::clone(&buffer))).expect("a level");
+        let (subscriber, _) = subscriber(&log, false, Sink(Arc::clone(&buffer))).expect("a level");
         with_default(subscriber, write);
         let lines = buffer.lock().expect("no panic").clone();
         String::from_utf8(lines).expect("text")

@@ -119,7 +119,7 @@ impl Api {
 impl ApiClient {
     /// Until the end of the block that a 429 has begun, however long; none where there is no block.
     pub fn blocked_for(&self) -> Option<Duration> {
-        self.0.budget.blocked_for()
+        self.0.kept.budget.blocked_for()
     }
 }
 

@@ -17,18 +17,26 @@ use super::{
 };
 use crate::{
     calcom::{self, Source},
-    config::{Client, Config, Warning},
+    config::{Client, Config, Secrets, Warning},
     model::{Observation, UserId, escape_hidden, escape_hidden_but_breaks},
     store::{self, Store},
     sync::Watched,
 };
 
 /// Check configuration, database and credentials, with one request a client
-#[derive(Clone, Debug, clap::Args)]
+#[derive(Clone, Debug, Default, clap::Args)]
 pub struct CheckArgs {
     /// Ask only the daemon of this configuration whether it is alive, and end with 0 or 1: for containers
     #[arg(long)]
     pub(super) health: bool,
+
+    /// Check the configuration alone: ask neither the database nor Cal.com
+    #[arg(long, conflicts_with = "health")]
+    offline: bool,
+
+    /// Do not look for the secrets, where they are not at hand
+    #[arg(long, requires = "offline")]
+    without_secrets: bool,
 }
 
 /// One thing that was checked. Serialized as `check --output json` prints it.
@@ -55,7 +63,22 @@ enum Sign {
     Fault,
 }
 
-pub(super) async fn run(config: Config, warnings: &[Warning], out: &mut Out) -> anyhow::Result<Exit> {
+impl CheckArgs {
+    pub(super) fn secrets(&self) -> Secrets {
+        if self.without_secrets {
+            Secrets::LeftAlone
+        } else {
+            Secrets::Read
+        }
+    }
+}
+
+pub(super) async fn run(
+    args: &CheckArgs,
+    config: Config,
+    warnings: &[Warning],
+    out: &mut Out,
+) -> anyhow::Result<Exit> {
     let message = format!(
         "clients: {}, users: {}",
         config.clients.len(),
@@ -64,6 +87,9 @@ pub(super) async fn run(config: Config, warnings: &[Warning], out: &mut Out) -> 
     let mut exit = report(out, Finding::fine("config", message))?;
     for warning in warnings {
         exit = exit.max(report(out, rights::of_config(warning))?);
+    }
+    if args.offline {
+        return Ok(exit);
     }
     let mirror = Mirror::open(config).await?;
     let readiness = database(&mirror.database).await;

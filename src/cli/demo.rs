@@ -17,7 +17,7 @@ use super::{
     bar::Bar,
     exit::Exit,
     mirror::{Mirror, Request},
-    run::serve,
+    run::{Outside, serve},
     start_logging,
     sync::print_table,
 };
@@ -92,7 +92,7 @@ pub(super) async fn run(args: &DemoArgs, out: &mut Out) -> anyhow::Result<Exit> 
     }
     if server.is_some() && exit == Exit::Success && !stopped {
         let (served, ()) = tokio::join!(
-            serve(&mirror, server, &shutdown),
+            serve(Arc::clone(&mirror), server, &shutdown, Outside::default()),
             world.live_until(shutdown.token().cancelled_owned())
         );
         served?;

@@ -1,7 +1,12 @@
 //! The parts that a pass needs, put together from the configuration.
 
+mod successor;
+
 use std::{
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -30,7 +35,8 @@ pub struct Database {
     pub store: Store,
     /// For the HTTP server.
     looking_on: Store,
-    embedded: Option<Local>,
+    /// Two configurations may share it, for as long as a pass of the first is under way.
+    embedded: Option<Arc<Local>>,
 }
 
 /// An embedded server.
@@ -47,11 +53,7 @@ impl Database {
     ///
     /// When the embedded server cannot be started or the address cannot be parsed.
     pub async fn open(config: &config::Database) -> anyhow::Result<Self> {
-        let settings = Settings {
-            schema: config.schema.clone(),
-            max_connections: config.max_connections,
-            pgbouncer: config.pgbouncer,
-        };
+        let settings = settings(config);
         match &config.url {
             DatabaseUrl::Postgres(url) => {
                 let store = Store::open_url(url, &settings)?;
@@ -69,18 +71,23 @@ impl Database {
                 Ok(Self {
                     looking_on: store.looking_on(),
                     store,
-                    embedded: Some(Local {
+                    embedded: Some(Arc::new(Local {
                         psql: server.psql_command(),
                         server: Mutex::new(server),
-                    }),
+                    })),
                 })
             }
         }
     }
 
-    /// Looks only, from now on: Postgres refuses whatever would write.
-    pub fn read_only(&mut self) {
-        self.store = self.store.read_only();
+    /// The same, on which Postgres refuses whatever would write.
+    #[must_use]
+    pub fn read_only(&self) -> Self {
+        Self {
+            store: self.store.read_only(),
+            looking_on: self.looking_on.clone(),
+            embedded: self.embedded.clone(),
+        }
     }
 
     /// The line that opens a shell on an embedded database.
@@ -126,11 +133,19 @@ impl Database {
     /// Closes the connections, and stops the embedded server unless somebody else uses it.
     pub async fn close(self) {
         tokio::join!(self.store.close(), self.looking_on.close());
-        if let Some(local) = self.embedded
+        if let Some(local) = self.embedded.and_then(Arc::into_inner)
             && let Err(error) = local.server.into_inner().stop().await
         {
             tracing::warn!(error = %error, "the embedded Postgres did not stop");
         }
+    }
+}
+
+fn settings(config: &config::Database) -> Settings {
+    Settings {
+        schema: config.schema.clone(),
+        max_connections: config.max_connections,
+        pgbouncer: config.pgbouncer,
     }
 }
 
@@ -167,8 +182,9 @@ impl Watched {
 #[derive(Debug)]
 pub struct Mirror {
     pub config: Config,
-    pub database: Database,
+    pub database: Arc<Database>,
     pub clients: Vec<Watched>,
+    api: Api,
     /// A random number, by which passes of this process are told from those of others.
     process: i64,
     /// Passes that have begun and not returned. One that was cut never does.
@@ -202,32 +218,38 @@ impl Request<'_> {
     }
 }
 
+fn clients(config: &Config, source: impl Fn(&config::Client) -> ApiClient) -> anyhow::Result<Vec<Watched>> {
+    let watched = config.clients.iter().map(|client| {
+        Ok(Watched {
+            client: client.clone(),
+            source: source(client),
+            cron: Cron::parse(&client.cron, config.schedule.timezone)?,
+        })
+    });
+    watched.collect()
+}
+
 impl Mirror {
     /// # Errors
     ///
     /// When the embedded server cannot be started, or the HTTP client cannot be built.
     pub async fn open(config: Config) -> anyhow::Result<Self> {
         let api = Api::new(&config.calcom)?;
-        let clients = config
-            .clients
-            .iter()
-            .map(|client| {
-                let cron = Cron::parse(&client.cron, config.schedule.timezone)?;
-                Ok(Watched {
-                    client: client.clone(),
-                    source: api.client(client),
-                    cron,
-                })
-            })
-            .collect::<anyhow::Result<_>>()?;
+        let clients = clients(&config, |client| api.client(client))?;
         let database = Database::open(&config.database).await?;
         Ok(Self {
             config,
-            database,
+            database: Arc::new(database),
             clients,
+            api,
             process: fastrand::i64(..),
             under_way: AtomicUsize::new(0),
         })
+    }
+
+    /// Looks only, from now on: Postgres refuses whatever would write.
+    pub fn read_only(&mut self) {
+        self.database = Arc::new(self.database.read_only());
     }
 
     /// What the HTTP server shows of it.
@@ -321,11 +343,14 @@ impl Mirror {
         }
     }
 
+    /// Closes what no other configuration shares.
     pub async fn close(self) {
         if self.under_way.load(Ordering::Acquire) > 0 {
             self.close_cut_passes().await;
         }
-        self.database.close().await;
+        if let Some(database) = Arc::into_inner(self.database) {
+            database.close().await;
+        }
     }
 
     /// Says on behalf of passes that were cut that they are over, so that nobody waits for a sign of life.

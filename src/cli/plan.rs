@@ -53,7 +53,7 @@ pub(super) async fn run(args: &PlanArgs, config: Config, out: &mut Out) -> anyho
     }
     let shutdown = Shutdown::install()?;
     let mut mirror = Mirror::open(config).await?;
-    mirror.database.read_only();
+    mirror.read_only();
     let token = shutdown.token();
     let printer = Printer::new(out, &mirror.config, &selected);
     let mut plans: FuturesUnordered<_> = selected

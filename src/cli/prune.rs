@@ -39,7 +39,7 @@ pub(super) async fn run(args: &PruneArgs, config: Config, out: &mut Out) -> anyh
     let shutdown = Shutdown::install()?;
     let mut database = Database::open(&config.database).await?;
     if args.dry_run {
-        database.read_only();
+        database = database.read_only();
     }
     let upkeep = Upkeep {
         store: database.store.clone(),

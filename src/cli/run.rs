@@ -1,16 +1,23 @@
 //! `calmirror run`: the daemon.
 
-use std::sync::Arc;
+mod force;
+mod reload;
+
+use std::{pin::pin, sync::Arc};
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use self::{
+    force::Force,
+    reload::{Channels, reload_on},
+};
 use super::{
     exit::Exit,
     mirror::{Mirror, Request},
 };
 use crate::{
-    clock::SystemClock,
+    clock::{Clock, SystemClock},
     config::Config,
     daemon,
     live::Live,
@@ -18,33 +25,47 @@ use crate::{
     model::{RunOutcome, rfc3339},
     retention::Upkeep,
     schedule::Tick,
-    server::{Context, Server},
-    shutdown::Shutdown,
+    server::{Context, Server, View},
+    shutdown::{Reloads, Shutdown},
     store::Trigger,
     sync::{Progress, bounded},
+    systemd::Supervisor,
 };
 
-pub(super) async fn run(config: Config) -> anyhow::Result<Exit> {
+pub(super) use self::reload::Origin;
+
+pub(super) async fn run(config: Config, origin: Origin) -> anyhow::Result<Exit> {
     let shutdown = Shutdown::install()?;
+    let reloads = Reloads::install()?;
+    let supervisor = Arc::new(Supervisor::of(&origin.environment));
     // Before anything is started: whoever cannot have the port had better not begin.
     let server = match config.server.listen {
         Some(address) => Some(Server::bind(address).await?),
         None => None,
     };
     let mirror = Arc::new(Mirror::open(config).await?);
-    serve(&mirror, server, &shutdown).await?;
-    tracing::info!("stopped");
-    if let Some(mirror) = Arc::into_inner(mirror) {
-        mirror.close().await;
-    }
+    let outside = Outside {
+        supervisor,
+        reloads: Some((reloads, origin)),
+    };
+    serve(mirror, server, &shutdown, outside).await?;
     Ok(Exit::Success)
 }
 
-/// Makes passes on schedule until the shutdown begins, and says meanwhile over HTTP how things are.
+/// Whom the daemon tells how it is, and who may tell it to read its configuration again.
+#[derive(Default)]
+pub(super) struct Outside {
+    supervisor: Arc<Supervisor>,
+    reloads: Option<(Reloads, Origin)>,
+}
+
+/// Makes passes on schedule until the shutdown begins, and says meanwhile over HTTP how things are. Closes the mirror unless
+/// somebody else has it.
 pub(super) async fn serve(
-    mirror: &Arc<Mirror>,
+    mirror: Arc<Mirror>,
     server: Option<Server>,
     shutdown: &Shutdown,
+    outside: Outside,
 ) -> anyhow::Result<()> {
     let users: usize = mirror
         .clients
@@ -59,33 +80,42 @@ pub(super) async fn serve(
         version = env!("CARGO_PKG_VERSION"),
         "calmirror runs"
     );
-    let clients = mirror
-        .clients
-        .iter()
-        .map(|watched| (watched.client.name.clone(), watched.cron.clone()))
-        .collect();
     let live = Live::default();
     // It lives before its first second is over.
     live.beat();
     let (views, view) = watch::channel(Arc::new(mirror.view()));
     // It answers as long as passes are under way, which is longer than they are begun.
     let closing = CancellationToken::new();
-    let context = Context::new(view, live.clone(), closing.clone());
+    let context = Context::new(view.clone(), live.clone(), closing.clone());
+    let force = Arc::new(Force::new(mirror));
+    let (scheduled, clients) = watch::channel(force.scheduled());
     let passes = Passes {
-        mirror: Arc::clone(mirror),
+        force: Arc::clone(&force),
         live: live.clone(),
+    };
+    let channels = Channels { scheduled, views };
+    let Outside { supervisor, reloads } = outside;
+    reload::note_success();
+    let on_beat = {
+        let (live, supervisor) = (live.clone(), Arc::clone(&supervisor));
+        move || {
+            live.beat();
+            metrics::gauge!("calmirror_scheduler_last_beat_timestamp_seconds").set(unix_seconds());
+            // By this loop alone, so that a loop that hangs is noticed.
+            supervisor.beat();
+        }
     };
     let daemon = async {
         let served = daemon::serve(
             Arc::new(passes),
             clients,
-            mirror.config.schedule.at_start,
             Arc::new(SystemClock),
-            Arc::new(move || live.beat()),
+            Arc::new(on_beat),
             shutdown.token(),
             shutdown.grace(),
         );
-        let served = beside(served, mirror, shutdown.token().child_token()).await;
+        let upkeep = keep_up(&force, view, shutdown.token());
+        let served = beside(served, upkeep, &shutdown.token()).await;
         closing.cancel();
         served
     };
@@ -94,62 +124,125 @@ pub(super) async fn serve(
             server.serve(context).await;
         }
     };
-    let (served, ()) = tokio::join!(daemon, answers);
-    drop(views);
+    let token = shutdown.token();
+    let reloading = closing.run_until_cancelled(async {
+        match reloads {
+            Some((reloads, origin)) => {
+                let reloading = reload_on(reloads, &origin, &force, &channels, &supervisor);
+                token.run_until_cancelled(reloading).await;
+            }
+            None => std::future::pending().await,
+        }
+    });
+    let telling = closing.run_until_cancelled(tell(&supervisor, &live, &token));
+    let (served, ..) = tokio::join!(daemon, answers, reloading, telling);
+    tracing::info!("stopped");
+    drop(channels);
+    if let Some(force) = Arc::into_inner(force) {
+        force.close().await;
+    }
     Ok(served?)
 }
 
-/// Deletes what is not kept for as long as passes are made.
-async fn beside<T>(passes: impl Future<Output = T>, mirror: &Mirror, cancel: CancellationToken) -> T {
-    let upkeep = Upkeep {
+/// Deletes what is not kept, as the configuration in force says.
+async fn keep_up(force: &Force, mut reloaded: watch::Receiver<Arc<View>>, cancel: CancellationToken) {
+    while !cancel.is_cancelled() {
+        reloaded.mark_unchanged();
+        let upkeep = upkeep(&force.mirror());
+        let until = cancel.child_token();
+        let watching = async {
+            until.run_until_cancelled(reloaded.changed()).await;
+            until.cancel();
+        };
+        tokio::join!(upkeep.keep(until.clone()), watching);
+    }
+}
+
+fn upkeep(mirror: &Mirror) -> Upkeep {
+    let clients = mirror.config.clients.iter().map(|client| client.id.clone());
+    Upkeep {
         store: mirror.database.store.clone(),
         retention: mirror.config.retention,
-        clients: mirror
-            .config
-            .clients
-            .iter()
-            .map(|client| client.id.clone())
-            .collect(),
-    };
-    let passes = async {
-        let ended = passes.await;
-        cancel.cancel();
-        ended
-    };
-    tokio::join!(passes, upkeep.keep(cancel.clone())).0
+        clients: clients.collect(),
+    }
+}
+
+/// Does something else for as long as passes are made, and ends it with them.
+async fn beside<T>(
+    passes: impl Future<Output = T>,
+    other: impl Future<Output = ()>,
+    cancel: &CancellationToken,
+) -> T {
+    let mut other = pin!(other);
+    let mut passes = pin!(passes);
+    tokio::select! {
+        ended = &mut passes => {
+            cancel.cancel();
+            other.await;
+            ended
+        }
+        () = &mut other => passes.await,
+    }
+}
+
+/// Tells the supervisor in a line what goes on, and of the end.
+async fn tell(supervisor: &Supervisor, live: &Live, cancel: &CancellationToken) {
+    let mut news = live.news();
+    while let Some(Ok(())) = cancel.run_until_cancelled(news.changed()).await {
+        supervisor.status(&live.to_string());
+    }
+    cancel.cancelled().await;
+    supervisor.stopping();
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "milliseconds of some thousand years are exact"
+)]
+fn unix_seconds() -> f64 {
+    SystemClock.now().timestamp_millis() as f64 / 1000.0
 }
 
 /// What the daemon does on ticks.
 struct Passes {
-    mirror: Arc<Mirror>,
+    force: Arc<Force>,
     live: Live,
 }
 
 impl daemon::Pass for Passes {
     async fn run(&self, client: usize, tick: Tick, cancel: CancellationToken) {
+        // A tick may have waited while the client was taken out of the configuration.
+        let Some((mirror, client)) = self.force.mirror_of(client) else {
+            return;
+        };
         let progress = Progress::default();
-        let name = &self.mirror.clients[client].client.name;
+        let name = &mirror.clients[client].client.name;
         let under_way = self.live.begins(name, progress.clone());
         let request = Request {
             progress: Some(&progress),
             ..Request::of(Trigger::Schedule(tick.due))
         };
         // It is logged where it is made, and stands in the database.
-        let report = self.mirror.pass(client, request, &cancel).await;
+        let report = mirror.pass(client, request, &cancel).await;
         drop(under_way);
         self.live.ended(report);
+        drop(mirror);
+        self.force.close_retired().await;
     }
 
     async fn skipped(&self, client: usize, tick: Tick) {
         let why = "an earlier tick was still waiting for its pass";
-        let client = &self.mirror.clients[client].client;
+        let Some((mirror, client)) = self.force.mirror_of(client) else {
+            return;
+        };
+        let client = &mirror.clients[client].client;
         tracing::warn!(
             client.name = client.name,
             tick.due = rfc3339(tick.due),
             "tick skipped: {why}"
         );
         measured::pass(&client.name, RunOutcome::Skipped);
-        let store = &self.mirror.database.store;
+        let store = &mirror.database.store;
         let recorded = bounded(store.record_run(
             &client.id,
             &client.name,
@@ -164,24 +257,26 @@ impl daemon::Pass for Passes {
     }
 
     async fn panicked(&self, client: usize, tick: Tick, message: String) {
-        let client = &self.mirror.clients[client].client;
+        let Some((mirror, client)) = self.force.mirror_of(client) else {
+            return;
+        };
+        let client = &mirror.clients[client].client;
         let why = format!("a fault in calmirror ended the pass: {message}");
         measured::pass(&client.name, RunOutcome::Failed);
-        let store = &self.mirror.database.store;
-        let recorded =
-            match bounded(store.close_open_runs(self.mirror.process(), Some(&client.id), &why)).await {
-                // It panicked before it began.
-                Ok(0) => bounded(store.record_run(
-                    &client.id,
-                    &client.name,
-                    Trigger::Schedule(tick.due),
-                    RunOutcome::Failed,
-                    &why,
-                ))
-                .await
-                .map(drop),
-                other => other.map(drop),
-            };
+        let store = &mirror.database.store;
+        let recorded = match bounded(store.close_open_runs(mirror.process(), Some(&client.id), &why)).await {
+            // It panicked before it began.
+            Ok(0) => bounded(store.record_run(
+                &client.id,
+                &client.name,
+                Trigger::Schedule(tick.due),
+                RunOutcome::Failed,
+                &why,
+            ))
+            .await
+            .map(drop),
+            other => other.map(drop),
+        };
         if let Err(error) = recorded {
             tracing::warn!(client.name = client.name, error = %error, "the failed pass could not be recorded");
         }

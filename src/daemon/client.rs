@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tokio::{
-    sync::mpsc,
+    sync::{Mutex, mpsc},
     task::{JoinError, JoinSet},
 };
 use tokio_util::sync::CancellationToken;
@@ -18,6 +18,7 @@ pub(super) struct Loop<P> {
     pub(super) pass: Arc<P>,
     pub(super) index: usize,
     pub(super) name: String,
+    pub(super) turn: Arc<Mutex<()>>,
     /// No new pass from here on.
     pub(super) cancel: CancellationToken,
     /// What still runs is aborted.
@@ -37,6 +38,10 @@ impl<P: Pass> Loop<P> {
     }
 
     async fn run_passes(&self, mut ticks: mpsc::Receiver<Tick>) {
+        // An earlier loop of the same client may be at its last pass.
+        let Some(_turn) = self.cancel.run_until_cancelled(self.turn.lock()).await else {
+            return;
+        };
         while let Some(tick) = self.next(&mut ticks).await {
             let (pass, index) = (Arc::clone(&self.pass), self.index);
             let token = self.cancel.child_token();

@@ -78,6 +78,30 @@ impl Pass for Scripted {
     }
 }
 
+/// Clients that come at once, and nobody after them.
+fn arriving(ticks: Vec<TickReceiver>) -> mpsc::UnboundedReceiver<Client> {
+    let (arrivals, arriving) = mpsc::unbounded_channel();
+    for (number, ticks) in ticks.into_iter().enumerate() {
+        let client = Client {
+            number,
+            name: "acme".to_owned(),
+            ticks,
+            turn: Arc::default(),
+        };
+        arrivals.send(client).expect("the test holds the other end");
+    }
+    arriving
+}
+
+fn scheduled(number: usize, cron: &Cron, at_once: bool) -> Scheduled {
+    Scheduled {
+        number,
+        name: format!("client {number}"),
+        cron: cron.clone(),
+        at_once,
+    }
+}
+
 /// A daemon whose ticks and passes are in the hands of the test.
 struct Bench {
     clients: Vec<TickSender>,
@@ -90,12 +114,8 @@ impl Bench {
     fn new(clients: usize, grace: Duration) -> Self {
         let (calls_tx, calls) = mpsc::unbounded_channel();
         let (senders, receivers): (Vec<_>, Vec<_>) = (0..clients).map(|_| ticks()).unzip();
-        let client = |ticks| Client {
-            name: "acme".to_owned(),
-            ticks,
-        };
         let cancel = CancellationToken::new();
-        let loops = receivers.into_iter().map(client).collect();
+        let loops = arriving(receivers);
         let daemon = tokio::spawn(run(Arc::new(Scripted(calls_tx)), loops, cancel.clone(), grace));
         Self {
             clients: senders,
@@ -187,10 +207,7 @@ impl Pass for Counting {
 async fn passes_of_a_client_never_overlap_and_each_tick_is_accounted_for() {
     let pass = Arc::new(Counting::default());
     let (sender, receiver) = ticks();
-    let clients = vec![Client {
-        name: "acme".to_owned(),
-        ticks: receiver,
-    }];
+    let clients = arriving(vec![receiver]);
     let daemon = tokio::spawn(run(Arc::clone(&pass), clients, CancellationToken::new(), HOUR));
     let mut dropped = 0;
     for second in 0..2000 {
@@ -254,10 +271,7 @@ impl Pass for Panicking {
 async fn nothing_that_a_pass_does_ends_the_daemon() {
     let (calls_tx, mut calls) = mpsc::unbounded_channel();
     let (sender, receiver) = ticks();
-    let clients = vec![Client {
-        name: "acme".to_owned(),
-        ticks: receiver,
-    }];
+    let clients = arriving(vec![receiver]);
     assert_eq!(sender.send(tick(1)), Delivery::Queued);
     assert_eq!(sender.send(tick(2)), Delivery::Skipped);
     let cancel = CancellationToken::new();
@@ -345,18 +359,10 @@ async fn the_first_pass_is_at_start_when_asked_for() {
     let clock = Arc::new(ManualClock::at(start));
     let (notes_tx, mut notes) = mpsc::unbounded_channel();
     let cron = Cron::parse("0 0 1 1 *", Tz::UTC).expect("a cron");
-    let clients = vec![("acme".to_owned(), cron.clone()), ("umbrella".to_owned(), cron)];
+    let (_clients, clients) = watch::channel(vec![scheduled(0, &cron, true), scheduled(1, &cron, true)]);
     let cancel = CancellationToken::new();
     let pass = Arc::new(Noting(notes_tx));
-    let daemon = tokio::spawn(serve(
-        pass,
-        clients,
-        true,
-        clock,
-        Arc::new(|| {}),
-        cancel.clone(),
-        HOUR,
-    ));
+    let daemon = tokio::spawn(serve(pass, clients, clock, Arc::new(|| {}), cancel.clone(), HOUR));
     let mut first = [notes.recv().await, notes.recv().await];
     first.sort_unstable();
     assert_eq!(first, [Some((0, start)), Some((1, start))]);
@@ -371,11 +377,10 @@ async fn the_schedule_drives_passes() {
     let cron = Cron::parse("* * * * * *", Tz::America__New_York).expect("a cron");
     let cancel = CancellationToken::new();
     let pass = Arc::new(Noting(notes_tx));
-    let clients = vec![("acme".to_owned(), cron)];
+    let (_clients, clients) = watch::channel(vec![scheduled(0, &cron, false)]);
     let daemon = tokio::spawn(serve(
         pass,
         clients,
-        false,
         Arc::new(SystemClock),
         Arc::new(|| {}),
         cancel.clone(),
@@ -386,4 +391,50 @@ async fn the_schedule_drives_passes() {
     assert!(second > first);
     cancel.cancel();
     daemon.await.expect("no panic").expect("stops");
+}
+
+#[tokio::test]
+async fn clients_that_change_keep_their_turn_and_others_go_on() {
+    let (calls_tx, calls) = mpsc::unbounded_channel();
+    let start: DateTime<Utc> = "2026-05-05T05:05:05Z".parse().expect("a time stamp");
+    let clock = Arc::new(ManualClock::at(start));
+    let never = Cron::parse("0 0 1 1 *", Tz::UTC).expect("a cron");
+    let client = |number| scheduled(number, &never, true);
+    let (clients, list) = watch::channel(vec![client(0), client(1)]);
+    let cancel = CancellationToken::new();
+    let pass = Arc::new(Scripted(calls_tx));
+    let on_beat: OnBeat = Arc::new(|| {});
+    let daemon = tokio::spawn(async move {
+        let served = serve(pass, list, clock, on_beat, cancel.clone(), HOUR).await;
+        served.expect("stops");
+    });
+    let mut bench = Bench {
+        clients: Vec::new(),
+        calls,
+        cancel: CancellationToken::new(),
+        daemon,
+    };
+    let mut under_way = BTreeMap::new();
+    for _ in 0..2 {
+        let (number, _, token, end) = bench.running().await;
+        under_way.insert(number, (token, end));
+    }
+    // The first goes in the middle of its pass, and comes back before that has ended.
+    clients.send_replace(vec![client(1)]);
+    clients.send_modify(|list| list.push(client(2)));
+    let (number, .., third) = bench.running().await;
+    assert_eq!(number, 2, "somebody new is held up by nobody");
+    end(third, End::Done);
+    clients.send_modify(|list| list.push(client(0)));
+    clients.send_modify(|list| list.push(client(3)));
+    let (number, .., fourth) = bench.running().await;
+    assert_eq!(number, 3, "and the first has its turn only after its pass");
+    end(fourth, End::Done);
+    let (token, first) = under_way.remove(&0).expect("it began");
+    assert!(!token.is_cancelled(), "a pass under way ends in peace");
+    end(first, End::Done);
+    let (number, _, _, again) = bench.running().await;
+    assert_eq!(number, 0);
+    end(again, End::Done);
+    bench.daemon.abort();
 }

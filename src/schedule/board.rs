@@ -40,6 +40,11 @@ impl Board {
         }
     }
 
+    /// Other schedules from here on. Their ticks are those after the last look, so that one that stays the same misses none.
+    pub(super) fn with(&self, schedules: Vec<(Cron, TickSender)>) -> Self {
+        Self::new(schedules, self.seen)
+    }
+
     /// Sends what is due. Of the ticks missed since the last look, each schedule gives the first only.
     pub(super) fn look(&mut self, now: DateTime<Utc>) {
         if now + SET_BACK < self.seen {
@@ -141,6 +146,22 @@ mod tests {
         for look in ["00:05:00Z", "00:04:58Z", "00:05:00Z"] {
             board.look(at(&format!("2026-01-01T{look}")));
         }
+        assert_eq!(drain(&mut receiver), [at("2026-01-01T00:05:00Z")]);
+    }
+
+    #[test]
+    fn a_schedule_that_stays_misses_no_tick_and_gives_none_twice() {
+        let clock = ManualClock::at(at("2026-01-01T00:04:59Z"));
+        let (mut board, mut receiver) = board("*/5 * * * *", &clock);
+        let again = |board: &Board| {
+            let entry = &board.entries[0];
+            board.with(vec![(entry.cron.clone(), entry.ticks.clone())])
+        };
+        board = again(&board);
+        // Due between the look and the change.
+        board.look(at("2026-01-01T00:05:00.300Z"));
+        board = again(&board);
+        board.look(at("2026-01-01T00:05:01Z"));
         assert_eq!(drain(&mut receiver), [at("2026-01-01T00:05:00Z")]);
     }
 

@@ -58,7 +58,7 @@ struct Cost {
 
 /// Prints what passes over the selected clients would take. Cal.com is asked nothing.
 pub(super) async fn run(selected: &[usize], mut mirror: Mirror, out: &mut Out) -> anyhow::Result<Exit> {
-    mirror.database.read_only();
+    mirror.read_only();
     let counted = count(selected, &mirror).await;
     mirror.close().await;
     unless_closed(print(&counted?, out))?;

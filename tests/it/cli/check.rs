@@ -93,3 +93,34 @@ async fn a_client_that_was_mirrored_from_elsewhere_is_told() {
     setup.run(&["check"]).await.expect(0);
     setup.run(&["sync"]).await.expect(0);
 }
+
+#[tokio::test]
+async fn offline_asks_nobody_and_wants_the_secrets_unless_told_otherwise() {
+    let mut setup = Setup::new(2, 3).await;
+    // Neither answers.
+    setup.base_url = "http://127.0.0.1:1".to_owned();
+    setup.database_url = "postgres://nobody@127.0.0.1:1/none".to_owned();
+    setup.configure("");
+    let ended = setup.run(&["check", "--offline"]).await.expect(0);
+    assert_eq!(ended.stdout, "ok     config: clients: 2, users: 6\n", "{ended}");
+
+    let without = [("SECRET_ACME", "")];
+    let ended = setup
+        .workplace
+        .run_with(&without, &["check", "--offline"])
+        .await
+        .expect(2);
+    assert!(ended.stderr.contains("SECRET_ACME is unset or empty"), "{ended}");
+    let arguments = ["--output", "json", "check", "--offline", "--without-secrets"];
+    let ended = setup.workplace.run_with(&without, &arguments).await.expect(0);
+    assert_eq!(ended.json().len(), 1, "{ended}");
+    assert_eq!(ended.json()[0]["subject"], "config");
+
+    setup.configure("[schedule]\ncron = \"often\"");
+    let ended = setup
+        .run(&["check", "--offline", "--without-secrets"])
+        .await
+        .expect(2);
+    assert!(ended.stderr.contains("config.toml:8:8: schedule.cron"), "{ended}");
+    setup.run(&["check", "--without-secrets"]).await.expect(2);
+}

@@ -1,0 +1,63 @@
+//! A mirror by another configuration, while passes by the one before may be under way.
+
+use std::sync::{Arc, atomic::AtomicUsize};
+
+use super::{Database, Mirror, clients, settings};
+use crate::{
+    calcom::Api,
+    config::{self, Config},
+    store::Store,
+};
+
+impl Mirror {
+    /// The same mirror by another configuration. What a client knows of its rate limit, and what does not change, is shared with
+    /// this one, whose passes under way go on.
+    ///
+    /// # Errors
+    ///
+    /// As [`Mirror::open`].
+    pub async fn after(&self, config: Config) -> anyhow::Result<Self> {
+        let api = if config.calcom == self.config.calcom {
+            self.api.clone()
+        } else {
+            Api::new(&config.calcom)?
+        };
+        let before = |client: &config::Client| self.clients.iter().find(|known| known.client.id == client.id);
+        let clients = clients(&config, |client| match before(client) {
+            Some(known) => api.client_after(client, &known.source),
+            None => api.client(client),
+        })?;
+        let (old, new) = (&self.config.database, &config.database);
+        let database = if new.is_same(old) {
+            Arc::clone(&self.database)
+        } else if new.is_at(old) {
+            Arc::new(self.database.reopen(new).await?)
+        } else {
+            Arc::new(Database::open(new).await?)
+        };
+        Ok(Self {
+            config,
+            database,
+            clients,
+            api,
+            process: self.process,
+            under_way: AtomicUsize::new(0),
+        })
+    }
+}
+
+impl Database {
+    /// The same server under other settings, with connections of its own.
+    async fn reopen(&self, config: &config::Database) -> anyhow::Result<Self> {
+        let Some(local) = &self.embedded else {
+            return Self::open(config).await;
+        };
+        let options = local.server.lock().await.connect_options();
+        let store = Store::open(options, &settings(config));
+        Ok(Self {
+            looking_on: store.looking_on(),
+            store,
+            embedded: Some(Arc::clone(local)),
+        })
+    }
+}
