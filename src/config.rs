@@ -14,6 +14,7 @@ mod listed;
 mod location;
 mod log;
 mod names;
+mod notify;
 mod overrides;
 mod reading;
 mod removal;
@@ -30,7 +31,7 @@ mod users;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use chrono_tz::Tz;
-use secrecy::SecretString;
+use secrecy::{SecretSlice, SecretString};
 use serde::Serialize;
 use url::Url;
 
@@ -56,6 +57,7 @@ pub struct Config {
     pub retention: Retention,
     pub log: Log,
     pub server: Server,
+    pub notify: Notify,
     pub clients: Vec<Client>,
 }
 
@@ -189,6 +191,31 @@ pub struct Server {
     pub show_values: bool,
     /// Names that a request may have in `Host`, beside those of the address itself.
     pub hosts: Vec<String>,
+}
+
+/// `[notify]`: who is told, and of what.
+#[derive(Clone, Debug)]
+pub struct Notify {
+    /// Where it is said that a client is held, stale, refused or well again.
+    pub webhook: Option<Webhook>,
+    /// Whether each change is told on the Postgres channel `managed_users`.
+    pub postgres: bool,
+}
+
+/// A receiver of messages that are signed as the Standard Webhooks specification says.
+#[derive(Clone, Debug)]
+pub struct Webhook {
+    /// Known to parse; plain http leads to hosts only that are not public. It may hold a token. Empty where it was left alone:
+    /// see [`Secrets::LeftAlone`].
+    pub url: SecretString,
+    /// Scheme, host and port of it, fit to be shown.
+    pub origin: String,
+    /// Where the address was read from.
+    pub url_source: SecretSource,
+    /// What messages are signed with: 24 to 64 bytes, or none where it was left alone.
+    pub key: SecretSlice<u8>,
+    /// Where the key was read from.
+    pub secret_source: SecretSource,
 }
 
 /// How log lines are laid out.

@@ -147,7 +147,7 @@ fn checked(text: &str) -> Result<Url, (String, String)> {
 }
 
 /// Whether a host is this machine or, by its name or address, on a network that is not public.
-fn is_near(host: &Host<&str>) -> bool {
+pub(super) fn is_near(host: &Host<&str>) -> bool {
     match host {
         Host::Domain(name) => {
             let name = name.trim_end_matches('.');

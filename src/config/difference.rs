@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{Client, Config, DatabaseUrl, effective::client_lines};
+use super::{Client, Config, DatabaseUrl, Webhook, effective::client_lines};
 use crate::model::ClientId;
 
 /// What a configuration changes of another one.
@@ -86,9 +86,10 @@ fn is_changed(before: &Client, after: &Client) -> bool {
 fn sections(before: &Config, after: &Config) -> Vec<&'static str> {
     let (old, new) = (before.sections(), after.sections());
     let changed = |name: &str| match name {
-        // What is shown of these two leaves secrets out.
+        // What is shown of these leaves secrets out.
         "database" => !is_same_url(&before.database.url, &after.database.url),
         "server" => !is_same_secret(before.server.token.as_ref(), after.server.token.as_ref()),
+        "notify" => !is_same_webhook(before.notify.webhook.as_ref(), after.notify.webhook.as_ref()),
         _ => false,
     };
     let pairs = old.iter().zip(&new);
@@ -113,6 +114,16 @@ pub(super) fn is_same_url(left: &DatabaseUrl, right: &DatabaseUrl) -> bool {
 
 fn is_same_secret(left: Option<&SecretString>, right: Option<&SecretString>) -> bool {
     left.map(ExposeSecret::expose_secret) == right.map(ExposeSecret::expose_secret)
+}
+
+fn is_same_webhook(left: Option<&Webhook>, right: Option<&Webhook>) -> bool {
+    let parts = |webhook: &Webhook| {
+        (
+            webhook.url.expose_secret().to_owned(),
+            webhook.key.expose_secret().to_owned(),
+        )
+    };
+    left.map(parts) == right.map(parts)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use super::{Client, Config, DatabaseUrl, SecretSource, Server, Watch};
+use super::{Client, Config, DatabaseUrl, Notify, SecretSource, Server, Watch, Webhook};
 
 /// More ids than that say less than their number.
 const MAX_USERS_SHOWN: usize = 20;
@@ -73,6 +73,7 @@ impl Config {
             retention,
             log,
             server,
+            notify,
             clients: _,
         } = self;
         let mut database_lines = vec![
@@ -131,6 +132,7 @@ impl Config {
                 ],
             ),
             ("server", server_lines(server)),
+            ("notify", notify_lines(notify)),
         ]
     }
 }
@@ -148,6 +150,24 @@ fn server_lines(server: &Server) -> Vec<Line> {
     lines.extend(token_source.as_ref().map(|said| ("token", source(said))));
     lines.push(("show_values", json!(show_values)));
     lines.push(("hosts", json!(hosts)));
+    lines
+}
+
+fn notify_lines(notify: &Notify) -> Vec<Line> {
+    let Notify { webhook, postgres } = notify;
+    let mut lines = Vec::new();
+    if let Some(Webhook {
+        url: _,
+        origin: _,
+        url_source,
+        key: _,
+        secret_source,
+    }) = webhook
+    {
+        lines.push(("webhook_url", source(url_source)));
+        lines.push(("webhook_secret", source(secret_source)));
+    }
+    lines.push(("postgres", json!(postgres)));
     lines
 }
 

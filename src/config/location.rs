@@ -11,7 +11,7 @@ use super::{
     Config, calcom, clients, database,
     environment::Environment,
     fault::{Fault, Faults, Place, Warning},
-    log, names, overrides,
+    log, names, notify, overrides,
     reading::Reading,
     removal, retention, schedule,
     secret::Secrets,
@@ -138,6 +138,7 @@ fn read(root: &Table, reading: &mut Reading<'_>) -> Config {
     let retention = retention::read(root, reading);
     let log = log::read(root, reading);
     let server = server::read(root, reading);
+    let notify = notify::read(root, reading);
     let clients = clients::read(root, &calcom, &schedule, reading);
     Config {
         calcom,
@@ -147,6 +148,7 @@ fn read(root: &Table, reading: &mut Reading<'_>) -> Config {
         retention,
         log,
         server,
+        notify,
         clients,
     }
 }

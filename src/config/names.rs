@@ -1,14 +1,14 @@
 //! The sections and keys that this version knows, and what an unknown one may have meant.
 
 use super::{
-    calcom, clients, database, log, reading::Reading, removal, retention, schedule, section::Section, server,
-    tree::Origin,
+    calcom, clients, database, log, notify, reading::Reading, removal, retention, schedule, section::Section,
+    server, tree::Origin,
 };
 
 /// What every variable that overrides a key begins with.
 pub(super) const PREFIX: &str = "CALMIRROR__";
 
-pub(super) const SECTIONS: [(&str, &[&str]); 8] = [
+pub(super) const SECTIONS: [(&str, &[&str]); 9] = [
     ("calcom", &calcom::KEYS),
     ("database", &database::KEYS),
     ("schedule", &schedule::KEYS),
@@ -16,6 +16,7 @@ pub(super) const SECTIONS: [(&str, &[&str]); 8] = [
     ("retention", &retention::KEYS),
     ("log", &log::KEYS),
     ("server", &server::KEYS),
+    ("notify", &notify::KEYS),
     ("clients", &clients::KEYS),
 ];
 

@@ -1,6 +1,7 @@
 //! Tests of whole files.
 
 mod faults;
+mod notify;
 mod overrides;
 mod sample;
 mod secrets;

@@ -100,6 +100,9 @@ fn what_is_shown_as_in_force_reads_back_as_the_same() {
     show_values = false
     hosts = []
 
+    [notify]
+    postgres = true
+
     [[clients]]
     name = "main"
     id = "abc"
