@@ -5,6 +5,7 @@
 
 mod begin;
 mod bookkeeping;
+mod channel;
 mod copy;
 mod edited;
 mod error;
@@ -67,7 +68,7 @@ pub use targets::KnownTarget;
 pub use transport::Transport;
 pub use verify::{Instants, Verification};
 
-use self::tx::Tx;
+use self::{channel::Channel, tx::Tx};
 
 /// How long a connection may take, a pool's queue included. A server that refuses is asked again for as long.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -118,6 +119,7 @@ pub struct Store {
     /// Where connections may not write.
     only_reads: bool,
     schema: String,
+    channel: Channel,
 }
 
 impl fmt::Debug for Store {
@@ -157,6 +159,7 @@ impl Store {
             pgbouncer: settings.pgbouncer,
             only_reads: false,
             schema: settings.schema.clone(),
+            channel: Channel::default(),
         }
     }
 
@@ -170,6 +173,7 @@ impl Store {
             pgbouncer: self.pgbouncer,
             only_reads: true,
             schema: self.schema.clone(),
+            channel: self.channel.clone(),
         }
     }
 

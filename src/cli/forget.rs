@@ -33,7 +33,8 @@ struct Answer<'a> {
 
 pub(super) async fn run(args: &ForgetArgs, config: Config, out: &mut Out) -> anyhow::Result<Exit> {
     let user = UserId(args.user);
-    let database = Database::open(&config.database).await?;
+    let mut database = Database::open(&config.database).await?;
+    database.tell_as(&config.notify);
     let result = forget(&database.store, user).await;
     database.close().await;
     let watched_by: Vec<&str> = config

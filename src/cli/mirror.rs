@@ -90,6 +90,13 @@ impl Database {
         }
     }
 
+    /// Tells nobody on a channel of Postgres what is written, from now on, unless the configuration has it so.
+    pub fn tell_as(&mut self, notify: &config::Notify) {
+        if !notify.postgres {
+            self.store = self.store.clone().silent();
+        }
+    }
+
     /// The line that opens a shell on an embedded database.
     pub fn psql_command(&self) -> Option<String> {
         self.embedded.as_ref().map(|local| local.psql.clone())
@@ -236,7 +243,8 @@ impl Mirror {
     pub async fn open(config: Config) -> anyhow::Result<Self> {
         let api = Api::new(&config.calcom)?;
         let clients = clients(&config, |client| api.client(client))?;
-        let database = Database::open(&config.database).await?;
+        let mut database = Database::open(&config.database).await?;
+        database.tell_as(&config.notify);
         Ok(Self {
             config,
             database: Arc::new(database),

@@ -83,7 +83,8 @@ struct Printer<'a> {
 
 pub(super) async fn run(args: &VerifyArgs, config: Config, out: &mut Out) -> anyhow::Result<Exit> {
     let shutdown = Shutdown::install()?;
-    let database = Database::open(&config.database).await?;
+    let mut database = Database::open(&config.database).await?;
+    database.tell_as(&config.notify);
     let mut printer = Printer {
         out,
         is_closed: false,

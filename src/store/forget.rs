@@ -103,6 +103,9 @@ impl Store {
         )
         .fetch_one(&mut tx)
         .await?;
+        if erased.rows + erased.versions > 0 {
+            self.tell_forgotten(&mut tx, user.0).await?;
+        }
         tx.commit().await?;
         Ok(Some(Forgotten {
             user_id: user.0,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Error, Run, Store, edited, forget, held, users::count_changes};
+use super::{Error, Run, Store, channel::Versions, edited, forget, held, users::count_changes};
 use crate::{
     compare::{ChangeSet, Removal},
     crash_point::crash_point,
@@ -333,6 +333,7 @@ impl Store {
         .await?;
         held::expire(&mut tx, &run.client_id).await?;
         count_changes(&mut tx, run, set).await?;
+        self.tell(&mut tx, &run.client_id, Versions::of(set)).await?;
         crash_point!("removals::before_commit");
         tx.commit().await?;
         crash_point!("removals::after_commit");

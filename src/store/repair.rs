@@ -157,7 +157,10 @@ impl Store {
                 Some(run) => run.id,
                 None => record_run(&mut tx, &repair.client_id).await?,
             };
-            repairs.extend(write(&mut tx, run_id, &columns).await?);
+            let set_back = write(&mut tx, run_id, &columns).await?;
+            let versions = set_back.iter().filter_map(Repair::version).collect();
+            self.tell(&mut tx, &repair.client_id, versions).await?;
+            repairs.extend(set_back);
         }
         if let Some(run) = &repair.run {
             let rows = unknown.len() + columns.id.len();
@@ -196,6 +199,16 @@ impl Store {
         .execute(&mut tx)
         .await?;
         tx.commit().await
+    }
+}
+
+impl Repair {
+    /// What it adds to the ledger, as the channel tells it.
+    fn version(&self) -> Option<(i64, &'static str, i32)> {
+        match self {
+            Self::SetBack { user_id, version, .. } => Some((user_id.0, "repair", *version)),
+            Self::Deleted { .. } | Self::Left { .. } => None,
+        }
     }
 }
 

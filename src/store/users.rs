@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use sqlx::types::Json as Jsonb;
 
-use super::{Error, Run, Store, bookkeeping, edited, forget, inserts::Inserts, tx::Tx};
+use super::{Error, Run, Store, bookkeeping, channel::Versions, edited, forget, inserts::Inserts, tx::Tx};
 use crate::{
     compare::{Change, ChangeKind, ChangeSet, Known, Mirrored, RecordedReject},
     crash_point::crash_point,
@@ -161,6 +161,7 @@ impl Store {
         bookkeeping::write(&mut tx, run, &set.bookkeeping, written).await?;
         crash_point!("batch::after_bookkeeping");
         count_changes(&mut tx, run, set).await?;
+        self.tell(&mut tx, &run.client_id, Versions::of(set)).await?;
         crash_point!("batch::before_commit");
         tx.commit().await?;
         crash_point!("batch::after_commit");

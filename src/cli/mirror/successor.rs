@@ -28,12 +28,17 @@ impl Mirror {
             None => api.client(client),
         })?;
         let (old, new) = (&self.config.database, &config.database);
-        let database = if new.is_same(old) {
+        let tells_alike = config.notify.postgres == self.config.notify.postgres;
+        let database = if new.is_same(old) && tells_alike {
             Arc::clone(&self.database)
-        } else if new.is_at(old) {
-            Arc::new(self.database.reopen(new).await?)
         } else {
-            Arc::new(Database::open(new).await?)
+            let mut database = if new.is_at(old) {
+                self.database.reopen(new).await?
+            } else {
+                Database::open(new).await?
+            };
+            database.tell_as(&config.notify);
+            Arc::new(database)
         };
         Ok(Self {
             config,
