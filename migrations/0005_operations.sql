@@ -151,3 +151,37 @@ alter table sync_runs
 
 comment on column sync_runs.failure is
     'Of a failed pass: refused (Cal.com refuses the client''s credentials, or the base address is not the one that the mirror is of), unavailable (Cal.com or the database was away) or fault (anything else that somebody has to change). Null for a pass that was cut off, and for those of before this column.';
+
+create table client_notices (
+    client_id     text        not null primary key,
+    told          text[]      not null default '{}',
+    told_at       timestamptz,
+    alarmed       boolean     not null default false,
+    message_id    text,
+    message_type  text,
+    due           text[],
+    body          text,
+    tries         integer     not null default 0,
+    next_try_at   timestamptz,
+    claimed_until timestamptz,
+    constraint client_notices_message_check
+        check (num_nulls(message_id, message_type, due, body, next_try_at) in (0, 5))
+);
+
+comment on table client_notices is
+    'What the webhook was last told of each client, and the message that is to be told next, so that restarts and other daemons repeat nothing. Holds no secret and no values of users.';
+comment on column client_notices.client_id is 'The client.';
+comment on column client_notices.told is
+    'What was told to be wrong and still is: held, stale, refused.';
+comment on column client_notices.told_at is 'When a message was last delivered, by the database''s clock; null if never.';
+comment on column client_notices.alarmed is
+    'Whether the receiver was told of something wrong since it was last told that the client is well, or may have been: its answer did not come.';
+comment on column client_notices.message_id is
+    'Identity of the message that is to be delivered, the same in each try; null while there is none.';
+comment on column client_notices.message_type is 'Its type: client.held, client.stale, client.refused or client.well.';
+comment on column client_notices.due is 'What it says is wrong; empty for client.well.';
+comment on column client_notices.body is 'The message as it is signed and sent.';
+comment on column client_notices.tries is 'How often it was sent.';
+comment on column client_notices.next_try_at is 'Not to be sent before.';
+comment on column client_notices.claimed_until is
+    'A daemon is sending it, and nobody else may before this time; null or past otherwise.';

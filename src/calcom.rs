@@ -16,6 +16,7 @@ use crate::model::{Fingerprint, Observation, RateState, Seen, Target, UserId};
 
 pub use address::{address_bytes, bare_address};
 pub(crate) use budget::BURST_DIVISOR;
+pub(crate) use client::install_crypto;
 pub use client::{Api, ApiClient};
 pub use error::{Disposition, Error, Flaw, Obstacle, Refusal, Said, Scope};
 pub use wire::{Answer, decode_answer, decode_page, decode_roll, decode_seen};

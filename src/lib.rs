@@ -36,6 +36,7 @@ pub mod health;
 pub mod live;
 pub mod measured;
 pub mod model;
+pub mod notify;
 pub mod retention;
 pub mod retry;
 pub mod schedule;

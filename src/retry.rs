@@ -27,9 +27,14 @@ impl Policy {
         if !reserve.take() {
             return Next::GiveUp(Why::Reserve);
         }
+        Next::Wait(self.wait(tries, random))
+    }
+
+    /// How long to wait after `tries` failed ones, whatever the bounds on tries.
+    pub fn wait(&self, tries: u32, random: f64) -> Duration {
         let doublings = tries.saturating_sub(1).min(16);
         let longest = self.first_wait.saturating_mul(1 << doublings).min(self.max_wait);
-        Next::Wait(longest.mul_f64(random.clamp(0.0, 1.0)))
+        longest.mul_f64(random.clamp(0.0, 1.0))
     }
 }
 

@@ -33,6 +33,8 @@ use crate::{
 #[derive(Debug)]
 pub struct View {
     pub config: Config,
+    /// The passes' own, for whoever has to put something on record beside them. Nothing that answers requests touches it.
+    pub own_store: Store,
     /// Only reads, on connections of its own: see [`Store::looking_on`].
     pub store: Store,
     pub clients: Vec<ClientView>,

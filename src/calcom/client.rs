@@ -124,7 +124,7 @@ impl ApiClient {
 }
 
 /// Gives rustls its cryptography, unless it has one already.
-fn install_crypto() {
+pub(crate) fn install_crypto() {
     if CryptoProvider::get_default().is_none() {
         // Another thread may have been faster, which is as good.
         drop(rustls::crypto::ring::default_provider().install_default());

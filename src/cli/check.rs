@@ -17,8 +17,9 @@ use super::{
 };
 use crate::{
     calcom::{self, Source},
-    config::{Client, Config, Secrets, Warning},
+    config::{Client, Config, Notify, Secrets, Warning},
     model::{Observation, UserId, escape_hidden, escape_hidden_but_breaks},
+    notify::{self, Undelivered},
     store::{self, Store},
     sync::Watched,
 };
@@ -37,12 +38,16 @@ pub struct CheckArgs {
     /// Do not look for the secrets, where they are not at hand
     #[arg(long, requires = "offline")]
     without_secrets: bool,
+
+    /// Send a message of type `test` to the webhook of [notify]
+    #[arg(long, conflicts_with_all = ["health", "offline"])]
+    notify: bool,
 }
 
 /// One thing that was checked. Serialized as `check --output json` prints it.
 #[derive(Clone, Debug, Serialize)]
 struct Finding {
-    /// `config`, `database`, `health` or the client's name.
+    /// `config`, `database`, `notify`, `health` or the client's name.
     subject: String,
     /// Nothing is in the way of a pass. True of a warning too.
     ok: bool,
@@ -101,8 +106,47 @@ pub(super) async fn run(
     for index in 0..mirror.clients.len() {
         exit = exit.max(report(out, client(&mirror, index).await)?);
     }
+    if let Some(finding) = webhook(args, &mirror.config.notify).await {
+        exit = exit.max(report(out, finding)?);
+    }
     mirror.close().await;
     Ok(exit)
+}
+
+/// Whether the webhook is configured as it has to be, and, if that is asked for, whether it takes a message.
+async fn webhook(args: &CheckArgs, notify: &Notify) -> Option<Finding> {
+    const SUBJECT: &str = "notify";
+    let Some(webhook) = &notify.webhook else {
+        let no_receiver = Finding {
+            subject: SUBJECT.to_owned(),
+            ok: false,
+            sign: Sign::Fault,
+            message: "there is no webhook to be tried".to_owned(),
+            remedy: Some("set notify.webhook_url and notify.webhook_secret".to_owned()),
+            exit: Exit::Usage,
+        };
+        return args.notify.then_some(no_receiver);
+    };
+    let origin = &webhook.origin;
+    if !args.notify {
+        let message = format!("the webhook at {origin} is in order; --notify tries it");
+        return Some(Finding::fine(SUBJECT, message));
+    }
+    Some(match notify::try_receiver(webhook).await {
+        Ok(()) => Finding::fine(SUBJECT, format!("{origin} took a message of type test")),
+        Err(error) => Finding {
+            subject: SUBJECT.to_owned(),
+            ok: false,
+            sign: Sign::Fault,
+            message: error.to_string(),
+            remedy: Some(error.remedy().to_owned()),
+            exit: match error {
+                Undelivered::Setup(_) | Undelivered::Gone { .. } | Undelivered::Moved { .. } => Exit::Failed,
+                error if error.needs_somebody() => Exit::Failed,
+                _ => Exit::Unavailable,
+            },
+        },
+    })
 }
 
 /// How many users there are, as far as that is known before anybody is asked.

@@ -269,6 +269,7 @@ impl Mirror {
         });
         View {
             config: self.config.clone(),
+            own_store: self.database.store.clone(),
             store: self.database.looking_on.clone(),
             clients: clients.collect(),
         }

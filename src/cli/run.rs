@@ -5,7 +5,7 @@ mod reload;
 
 use std::{pin::pin, sync::Arc};
 
-use tokio::sync::watch;
+use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use self::{
@@ -23,6 +23,7 @@ use crate::{
     live::Live,
     measured,
     model::{RunOutcome, rfc3339},
+    notify,
     retention::Upkeep,
     schedule::Tick,
     server::{Context, Server, View},
@@ -87,6 +88,10 @@ pub(super) async fn serve(
     // It answers as long as passes are under way, which is longer than they are begun.
     let closing = CancellationToken::new();
     let context = Context::new(view.clone(), live.clone(), closing.clone());
+    // A task of its own, so that no pass waits for it, and a panic of it ends nothing else.
+    let mut messages = JoinSet::new();
+    let silence = shutdown.token().child_token();
+    messages.spawn(notify::run(view.clone(), live.clone(), silence.clone()));
     let force = Arc::new(Force::new(mirror));
     let (scheduled, clients) = watch::channel(force.scheduled());
     let passes = Passes {
@@ -136,6 +141,10 @@ pub(super) async fn serve(
     });
     let telling = closing.run_until_cancelled(tell(&supervisor, &live, &token));
     let (served, ..) = tokio::join!(daemon, answers, reloading, telling);
+    silence.cancel();
+    if let Some(Err(error)) = messages.join_next().await {
+        tracing::error!(%error, "telling the webhook ended early");
+    }
     tracing::info!("stopped");
     drop(channels);
     if let Some(force) = Arc::into_inner(force) {

@@ -41,6 +41,7 @@ fn view(clients: &[&str]) -> Arc<View> {
     });
     Arc::new(View {
         clients: clients.collect(),
+        own_store: store.clone(),
         store: store.looking_on(),
         config,
     })

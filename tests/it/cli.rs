@@ -12,6 +12,7 @@ mod health;
 mod init;
 mod looking;
 mod manual;
+mod notify;
 mod output;
 mod plan;
 mod processes;

@@ -11,6 +11,7 @@ mod forget;
 mod grants;
 mod health;
 mod histories;
+mod notify;
 mod packaging;
 mod queries;
 mod rejects;

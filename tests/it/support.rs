@@ -6,6 +6,7 @@ pub(crate) mod http;
 pub(crate) mod oracle;
 pub(crate) mod pgbouncer;
 pub(crate) mod program;
+pub(crate) mod receiver;
 pub(crate) mod scripted;
 pub(crate) mod story;
 pub(crate) mod terminal;

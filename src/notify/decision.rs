@@ -1,0 +1,60 @@
+//! Whether something is to be told of a client, by what was told and what is.
+
+#[cfg(test)]
+mod tests;
+
+use crate::{
+    health::{ClientHealth, Condition},
+    store::{Due, Notice},
+};
+
+/// What of a client is told: each of these, and that there is none of them any more.
+const TOLD: [Condition; 3] = [Condition::Refused, Condition::Held, Condition::Stale];
+
+/// What is to be put on record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// What was told to be wrong and still is.
+    pub told: Vec<String>,
+    pub due: Option<Due>,
+}
+
+/// What is to be done about a client; none: nothing.
+///
+/// Whatever becomes wrong is told, and that all is well only after something else was told. A message that was not delivered is
+/// dropped when it is no longer true. One that may have been delivered counts as told.
+pub fn decide(notice: &Notice, health: &ClientHealth) -> Option<Decision> {
+    if notice.claimed {
+        // What becomes of it has to be known first.
+        return None;
+    }
+    let is_so = |condition: &Condition| {
+        health
+            .reasons
+            .iter()
+            .any(|reason| reason.condition() == *condition)
+    };
+    let wrong: Vec<&str> = TOLD.iter().filter(|is| is_so(is)).map(|is| is.as_str()).collect();
+    let was_told = |condition: &&&str| notice.told.iter().any(|told| told == **condition);
+    // The worst comes first.
+    let new = wrong.iter().find(|condition| !was_told(condition));
+    let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+    let due = match new {
+        Some(new) => Some(Due {
+            kind: format!("client.{new}"),
+            wrong: texts(&wrong),
+        }),
+        // A client that was never mirrored is not well.
+        None if notice.alarmed && health.condition == Condition::Well => Some(Due {
+            kind: "client.well".to_owned(),
+            wrong: Vec::new(),
+        }),
+        None => None,
+    };
+    let told: Vec<&str> = wrong.iter().filter(was_told).copied().collect();
+    let is_on_record = notice.due == due && notice.told.len() == told.len();
+    (!is_on_record).then(|| Decision {
+        told: texts(&told),
+        due,
+    })
+}
