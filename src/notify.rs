@@ -338,10 +338,13 @@ async fn first_passes(
     let have_ended = async {
         loop {
             let reports = live.reports();
-            let clients = view.borrow().config.clients.clone();
-            if clients.iter().all(|client| reports.contains_key(&client.name))
-                || news.changed().await.is_err()
-            {
+            let all = view
+                .borrow()
+                .config
+                .clients
+                .iter()
+                .all(|client| reports.contains_key(&client.name));
+            if all || news.changed().await.is_err() {
                 break;
             }
         }
