@@ -16,12 +16,13 @@ use crate::{
 
 /// A view of these clients, whose database is nowhere.
 fn view(clients: &[&str]) -> Arc<View> {
-    let block = |name: &&str| {
+    let block = |(number, name): (usize, &&str)| {
         format!(
-            "[[clients]]\nname = '{name}'\nid = 'id-{name}'\nsecret = {{ env = 'SECRET' }}\nusers = [1]\n"
+            "[[clients]]\nname = '{name}'\nid = 'id-{name}'\nsecret = {{ env = 'SECRET' }}\nusers = [{}]\n",
+            number + 1
         )
     };
-    let text: String = clients.iter().map(block).collect();
+    let text: String = clients.iter().enumerate().map(block).collect();
     let environment = Environment::from_pairs([("SECRET", "s3cret"), ("HOME", "/home/ada")]);
     let path = std::path::Path::new("config.toml");
     let loaded = Config::parse(&text, path, &environment, Secrets::Read);
