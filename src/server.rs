@@ -15,6 +15,7 @@ use axum::{Router, extract::State, http::StatusCode, middleware, routing::get};
 use tokio::{
     net::TcpListener,
     sync::{Semaphore, watch},
+    time::Instant,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -59,6 +60,8 @@ pub struct Context {
     pub streams: Arc<Semaphore>,
     looks: Arc<Looks>,
     exposition: Exposition,
+    /// When it was made.
+    since: Instant,
     /// Where the server listens, once it does.
     address: Option<SocketAddr>,
 }
@@ -102,6 +105,7 @@ impl Context {
             streams: Arc::new(Semaphore::new(STREAMS)),
             looks: Arc::default(),
             exposition: Exposition::install(),
+            since: Instant::now(),
             address: None,
         }
     }
@@ -184,11 +188,14 @@ fn guarded(routes: Router<Context>, context: Context) -> Router {
 /// Depends on the scheduler's loop only: neither the database nor Cal.com is a reason to start the process anew.
 async fn healthz(State(context): State<Context>) -> (StatusCode, &'static str) {
     const STUCK: Duration = Duration::from_secs(60);
-    match context.live.last_beat() {
-        Some(beat) if beat.elapsed() < STUCK => (StatusCode::OK, "ok\n"),
-        _ => (
+    // The first beat comes a second after the start.
+    let beat = context.live.last_beat().unwrap_or(context.since);
+    if beat.elapsed() < STUCK {
+        (StatusCode::OK, "ok\n")
+    } else {
+        (
             StatusCode::SERVICE_UNAVAILABLE,
             "the scheduler's loop does not come round\n",
-        ),
+        )
     }
 }

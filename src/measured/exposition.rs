@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
-use metrics::gauge;
+use metrics::{counter, gauge};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use metrics_process::Collector;
 
@@ -14,6 +14,9 @@ use crate::clock::{Clock, SystemClock};
 
 /// Of what [`Exposition::render`] gives.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// What becomes of a notification.
+const NOTIFIED: [&str; 2] = ["delivered", "failed"];
 
 /// The process has one recorder, as the `metrics` facade has it.
 static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
@@ -38,6 +41,9 @@ impl Exposition {
                 );
             }
             names::describe_kept();
+            for result in NOTIFIED {
+                counter!(names::NOTIFICATIONS, "result" => result).increment(0);
+            }
             gauge!(names::RELOAD_OK).set(1.0);
             #[expect(clippy::cast_precision_loss, reason = "seconds since 1970")]
             gauge!(names::RELOADED_AT).set(SystemClock.now().timestamp() as f64);

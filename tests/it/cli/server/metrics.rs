@@ -13,6 +13,7 @@ const METRICS: &[(&str, &str)] = &[
     ("calmirror_users_observed_total", "counter"),
     ("calmirror_changes_total", "counter"),
     ("calmirror_requests_total", "counter"),
+    ("calmirror_notifications_total", "counter"),
     ("calmirror_pass_duration_seconds", "histogram"),
     ("calmirror_request_duration_seconds", "histogram"),
     ("calmirror_batch_duration_seconds", "histogram"),
@@ -51,8 +52,9 @@ async fn promtool_finds_nothing_wrong_and_every_metric_is_there() {
         Some("text/plain; version=0.0.4; charset=utf-8")
     );
     let samples = daemon
-        .until("users of the first pass", |samples| {
-            samples.acme("live_users") == Some(7.0)
+        .until("users of the first pass and a beat", |samples| {
+            let beat = samples.value("calmirror_scheduler_last_beat_timestamp_seconds");
+            samples.acme("live_users") == Some(7.0) && beat.is_some()
         })
         .await;
     let text = &samples.0;
