@@ -185,3 +185,5 @@ comment on column client_notices.tries is 'How often it was sent.';
 comment on column client_notices.next_try_at is 'Not to be sent before.';
 comment on column client_notices.claimed_until is
     'A daemon is sending it, and nobody else may before this time; null or past otherwise.';
+-- The status page counts the changes of the last days from the passes, which are far fewer.
+create index sync_runs_by_start on sync_runs (client_id, started_at);

@@ -4,6 +4,7 @@ mod connections;
 mod guard;
 mod look;
 mod metrics;
+mod page;
 mod readiness;
 mod status;
 #[cfg(test)]
@@ -174,6 +175,7 @@ fn router(context: Context) -> Router {
         .route("/readyz", get(readiness::readyz))
         .route("/metrics", get(metrics::metrics))
         .route("/api/v1/status", get(status::status))
+        .merge(page::routes())
         .fallback(async || (StatusCode::NOT_FOUND, "there is nothing here\n"));
     guarded(routes, context)
 }

@@ -82,8 +82,6 @@ pub(super) async fn serve(
         "calmirror runs"
     );
     let live = Live::default();
-    // It lives before its first second is over.
-    live.beat();
     let (views, view) = watch::channel(Arc::new(mirror.view()));
     // It answers as long as passes are under way, which is longer than they are begun.
     let closing = CancellationToken::new();

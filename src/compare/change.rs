@@ -129,13 +129,20 @@ impl Change {
 impl FieldChange {
     /// `time_zone: "Europe/Rome" -> "Asia/Tokyo"`.
     pub fn display(&self, values: Values) -> impl fmt::Display {
-        let masked = values == Values::Masked && self.field.is_personal();
+        let masked = values.masks(self.field);
         let shown = move |value: &Json| match value {
             value if value.is_null() => "null".to_owned(),
             _ if masked => "***".to_owned(),
             value => shorten(value.to_string()),
         };
         fmt::from_fn(move |f| write!(f, "{}: {} -> {}", self.field, shown(&self.old), shown(&self.new)))
+    }
+}
+
+impl Values {
+    /// Whether values of a field are left out.
+    pub const fn masks(self, field: Field) -> bool {
+        matches!(self, Self::Masked) && field.is_personal()
     }
 }
 

@@ -17,6 +17,21 @@ pub struct FoldedHistory {
     pub removed_at: Option<DateTime<Utc>>,
 }
 
+impl FoldedHistory {
+    /// Of the columns that only a version into which others were folded has.
+    pub(super) fn of(
+        folded_at: Option<DateTime<Utc>>,
+        first_seen_at: Option<DateTime<Utc>>,
+        removed_at: Option<DateTime<Utc>>,
+    ) -> Option<Self> {
+        Some(Self {
+            folded_at: folded_at?,
+            first_seen_at: first_seen_at?,
+            removed_at,
+        })
+    }
+}
+
 /// A row of the ledger. Serialized as `history --output json` prints it.
 #[derive(Clone, Debug, Serialize)]
 pub struct HistoryEntry {
@@ -84,14 +99,7 @@ impl Store {
             client_id: row.client_id,
             changed: row.changed.0,
             after: row.after.0,
-            folded: row
-                .folded_at
-                .zip(row.first_seen_at)
-                .map(|(folded_at, first_seen_at)| FoldedHistory {
-                    folded_at,
-                    first_seen_at,
-                    removed_at: row.removed_at,
-                }),
+            folded: FoldedHistory::of(row.folded_at, row.first_seen_at, row.removed_at),
         });
         Ok(entries.collect())
     }

@@ -157,7 +157,8 @@ fn config_text(dir: &Path, simulator: &Simulator) -> String {
          [database]\nurl = \"embedded\"\ndata_dir = {}\n\n\
          [schedule]\ncron = \"*/15 * * * * *\"\n\n\
          # The people of the simulator are invented, so their values may be shown.\n\
-         [log]\nvalues = \"full\"\n",
+         [log]\nvalues = \"full\"\n\n\
+         [server]\nshow_values = true\n",
         simulator.base_url(),
         toml_string(&dir.join("postgres")),
     )

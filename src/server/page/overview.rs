@@ -1,0 +1,364 @@
+//! All that the status page says, read together: from the tables, and from what this process is doing.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use chrono::{DateTime, Days, TimeDelta, Utc};
+use serde::Serialize;
+use tokio::{sync::Mutex, time::Instant};
+
+use super::changes::{self, Item};
+use crate::{
+    clock::{Clock as _, SystemClock},
+    compare::Values,
+    health::{self, ClientHealth},
+    server::{Context, View},
+    store::{DayOfChanges, HeldStatus, PassRecord, Recent, Store, UserCounts},
+    sync::Snapshot,
+};
+
+/// Days of which the changes are shown.
+const DAYS: u32 = 30;
+
+/// Passes that are read for the plots, of all clients together.
+const PASSES: usize = 6_000;
+
+/// And of one client: those of a day, at one a minute.
+const PASSES_PER_CLIENT: usize = 1_500;
+
+/// Entries of the ledger that are looked at.
+const LEDGER: u32 = 200;
+
+/// Users that are named where there may be any number of them.
+const NAMED: u32 = 20;
+
+/// What was read is shown for so long, unless a pass of this process begins or ends.
+const KEPT: Duration = Duration::from_secs(5);
+
+/// Counting users takes longer.
+const COUNTS_KEPT: Duration = Duration::from_secs(30);
+
+/// After this nobody waits for a page.
+const LIMIT: Duration = Duration::from_secs(15);
+
+/// The whole of the page. Serialized as `/api/v1/overview` gives it.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Overview {
+    pub(super) version: &'static str,
+    /// By the database's clock.
+    pub(super) now: DateTime<Utc>,
+    pub(super) values_shown: bool,
+    /// In the order of the configuration.
+    pub(super) clients: Vec<ClientOverview>,
+    /// Each of the last days, the first one first.
+    pub(super) days: Vec<DayOfChanges>,
+    /// The newest first.
+    pub(super) changes: Vec<Item>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct ClientOverview {
+    #[serde(flatten)]
+    pub(super) health: ClientHealth,
+    /// None before its first pass.
+    pub(super) users: Option<Users>,
+    pub(super) held: Option<HeldStatus>,
+    /// The newest that has ended.
+    pub(super) last_pass: Option<PassRecord>,
+    pub(super) under_way: Option<UnderWay>,
+    /// None where the schedule has none for years.
+    pub(super) next_pass_at: Option<DateTime<Utc>>,
+    pub(super) requests_per_minute: u32,
+    /// Since when the client has been fresh without a break, as far as its passes are read.
+    pub(super) fresh_since: Option<DateTime<Utc>>,
+    /// The newest first.
+    #[serde(skip)]
+    pub(super) passes: Vec<PassRecord>,
+}
+
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(super) struct Users {
+    pub(super) live: i64,
+    pub(super) removed: i64,
+    pub(super) missing: i64,
+    pub(super) rejects: i64,
+}
+
+/// A pass that has not ended.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(super) struct UnderWay {
+    /// Whether this process makes it.
+    pub(super) here: bool,
+    pub(super) observed: u64,
+    pub(super) expected: Option<u64>,
+    pub(super) requests: u64,
+    pub(super) changes: u64,
+    pub(super) elapsed_s: f64,
+    pub(super) left_s: Option<f64>,
+    /// When it last showed that it is alive, of another process's.
+    pub(super) alive_at: Option<DateTime<Utc>>,
+}
+
+impl From<Snapshot> for UnderWay {
+    fn from(snapshot: Snapshot) -> Self {
+        Self {
+            here: true,
+            observed: snapshot.observed,
+            expected: snapshot.expected,
+            requests: snapshot.requests,
+            changes: snapshot.changes,
+            elapsed_s: snapshot.elapsed.as_secs_f64(),
+            left_s: snapshot.left().map(|left| left.as_secs_f64()),
+            alive_at: None,
+        }
+    }
+}
+
+impl ClientOverview {
+    /// Beyond which lag it is stale, in seconds.
+    pub(super) fn stale_after(&self, now: DateTime<Utc>) -> Option<f64> {
+        let until = self.health.fresh_until?;
+        let began = now - TimeDelta::milliseconds((self.health.lag_s? * 1_000.0) as i64);
+        Some((until - began).as_seconds_f64())
+    }
+
+    /// From complete pass to complete pass, for as long as none came too late by what holds today.
+    fn since_when_fresh(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        if !self.health.fresh {
+            return None;
+        }
+        let stale_after = self.stale_after(now)?;
+        let mut since: Option<(DateTime<Utc>, DateTime<Utc>)> = None;
+        let complete = self
+            .passes
+            .iter()
+            .filter(|pass| matches!(pass.outcome.as_deref(), Some("applied" | "no_change")))
+            .filter(|pass| matches!(pass.trigger.as_str(), "schedule" | "operator"));
+        for pass in complete {
+            let Some(finished) = pass.finished_at else {
+                continue;
+            };
+            if since.is_some_and(|(_, later)| (later - pass.began_at).as_seconds_f64() > stale_after) {
+                break;
+            }
+            since = Some((finished, finished));
+        }
+        since
+            .map(|(finished, _)| finished)
+            .or(self.health.last_complete_at)
+    }
+}
+
+/// What was read last, for all who look at about the same time.
+#[derive(Debug, Default)]
+pub(super) struct Latest(Mutex<Read>);
+
+#[derive(Debug, Default)]
+struct Read {
+    tables: Option<Kept<Result<Arc<Tables>, String>>>,
+    counts: Option<Kept<Arc<HashMap<String, UserCounts>>>>,
+}
+
+#[derive(Clone, Debug)]
+struct Kept<T> {
+    at: Instant,
+    news: u64,
+    view: Arc<View>,
+    what: T,
+}
+
+impl<T> Kept<T> {
+    fn holds(&self, limit: Duration, news: u64, view: &Arc<View>) -> bool {
+        Arc::ptr_eq(&self.view, view) && self.news == news && self.at.elapsed() < limit
+    }
+}
+
+/// What the tables say.
+#[derive(Debug)]
+struct Tables {
+    health: Vec<ClientHealth>,
+    held: Vec<HeldStatus>,
+    counts: Arc<HashMap<String, UserCounts>>,
+    recent: Recent,
+}
+
+impl Latest {
+    async fn tables(&self, context: &Context) -> Result<Arc<Tables>, String> {
+        let view = Arc::clone(&context.view.borrow());
+        let mut read = self.0.lock().await;
+        // Before reading: what comes meanwhile is news afterwards.
+        let news = *context.live.news().borrow();
+        if let Some(kept) = read.tables.as_ref().filter(|kept| kept.holds(KEPT, news, &view)) {
+            return kept.what.clone();
+        }
+        let counts = read
+            .counts
+            .clone()
+            .filter(|kept| kept.holds(COUNTS_KEPT, news, &view));
+        let reading = read_tables(&view, counts.map(|kept| kept.what));
+        let what = match tokio::time::timeout(LIMIT, reading).await {
+            Ok(Ok(tables)) => Ok(Arc::new(tables)),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err("the database takes too long to answer".to_owned()),
+        };
+        let at = Instant::now();
+        let kept = |view| Kept {
+            at,
+            news,
+            view,
+            what: what.clone(),
+        };
+        if let Ok(tables) = &what
+            && !read
+                .counts
+                .as_ref()
+                .is_some_and(|kept| Arc::ptr_eq(&kept.what, &tables.counts))
+        {
+            read.counts = Some(Kept {
+                at,
+                news,
+                view: Arc::clone(&view),
+                what: Arc::clone(&tables.counts),
+            });
+        }
+        read.tables = Some(kept(view));
+        what
+    }
+}
+
+async fn read_tables(
+    view: &View,
+    counts: Option<Arc<HashMap<String, UserCounts>>>,
+) -> Result<Tables, crate::store::Error> {
+    let store: &Store = &view.store;
+    let clients: Vec<_> = view.clients.iter().map(|client| client.client.clone()).collect();
+    let ids: Vec<String> = clients
+        .iter()
+        .map(|client| client.id.as_str().to_owned())
+        .collect();
+    let each = (PASSES / ids.len().max(1)).clamp(60, PASSES_PER_CLIENT);
+    let counts = match counts {
+        Some(counts) => counts,
+        None => {
+            let counts = store.user_counts().await?.into_iter();
+            Arc::new(counts.map(|counts| (counts.client_id.clone(), counts)).collect())
+        }
+    };
+    Ok(Tables {
+        health: health::read(store, &clients).await?,
+        held: store.held_status(NAMED).await?,
+        counts,
+        recent: store
+            .recent(&ids, u32::try_from(each).unwrap_or(u32::MAX), DAYS, LEDGER)
+            .await?,
+    })
+}
+
+/// Reads all that the page says.
+///
+/// # Errors
+///
+/// Why the database cannot be read, in words.
+pub(super) async fn read(context: &Context, latest: &Latest) -> Result<Overview, String> {
+    let tables = latest.tables(context).await?;
+    let view = Arc::clone(&context.view.borrow());
+    Ok(put_together(
+        &tables,
+        &view,
+        &context.live.under_way(),
+        context.values(),
+    ))
+}
+
+fn put_together(
+    tables: &Tables,
+    view: &View,
+    under_way: &BTreeMap<String, Snapshot>,
+    values: Values,
+) -> Overview {
+    let now = SystemClock.now();
+    let clients = view.clients.iter().filter_map(|configured| {
+        let id = configured.client.id.as_str();
+        let health = tables
+            .health
+            .iter()
+            .find(|health| health.client_id == id)?
+            .clone();
+        let passes: Vec<PassRecord> = tables
+            .recent
+            .passes
+            .iter()
+            .filter(|pass| pass.client_id == id)
+            .cloned()
+            .collect();
+        let elsewhere = passes.first().filter(|pass| pass.outcome.is_none());
+        let under_way = match under_way.get(&configured.client.name) {
+            Some(snapshot) => Some(UnderWay::from(*snapshot)),
+            None => elsewhere.map(|pass| of_another(pass, tables.recent.now)),
+        };
+        let users = tables.counts.get(id).map(|counts| Users {
+            live: counts.live,
+            removed: counts.removed,
+            missing: counts.missing,
+            rejects: counts.rejects,
+        });
+        let mut client = ClientOverview {
+            users,
+            held: tables.held.iter().find(|held| held.client_id == id).cloned(),
+            last_pass: passes.iter().find(|pass| pass.outcome.is_some()).cloned(),
+            under_way,
+            next_pass_at: configured.cron.next_after(now),
+            requests_per_minute: configured.client.requests_per_minute,
+            fresh_since: None,
+            passes,
+            health,
+        };
+        client.fresh_since = client.since_when_fresh(tables.recent.now);
+        Some(client)
+    });
+    Overview {
+        version: env!("CARGO_PKG_VERSION"),
+        now: tables.recent.now,
+        values_shown: values == Values::Full,
+        clients: clients.collect(),
+        days: every_day(&tables.recent.days, tables.recent.now),
+        changes: changes::items(&tables.recent.changes, values),
+    }
+}
+
+fn of_another(pass: &PassRecord, now: DateTime<Utc>) -> UnderWay {
+    let count = |number: i64| u64::try_from(number).unwrap_or_default();
+    UnderWay {
+        here: false,
+        observed: count(pass.observed),
+        expected: None,
+        requests: count(pass.requests),
+        changes: count(pass.inserted + pass.updated + pass.removed + pass.restored + pass.repaired),
+        elapsed_s: (now - pass.started_at).as_seconds_f64().max(0.0),
+        left_s: None,
+        alive_at: pass.heartbeat_at,
+    }
+}
+
+/// With the days on which nothing changed.
+fn every_day(changed: &[DayOfChanges], now: DateTime<Utc>) -> Vec<DayOfChanges> {
+    let today = now.date_naive();
+    let days = (0..u64::from(DAYS))
+        .rev()
+        .filter_map(|ago| today.checked_sub_days(Days::new(ago)));
+    days.map(|day| {
+        let known = changed.iter().find(|changed| changed.day == day);
+        known.cloned().unwrap_or(DayOfChanges {
+            day,
+            inserted: 0,
+            updated: 0,
+            removed: 0,
+            restored: 0,
+            repaired: 0,
+        })
+    })
+    .collect()
+}

@@ -1,0 +1,190 @@
+//! One user's past: every version, and how things stood at any instant.
+
+use chrono::{DateTime, Utc};
+use maud::{Markup, html};
+use serde::Serialize;
+
+use super::{
+    changes::{deed, fields},
+    document, moment,
+    value::{self, LONG},
+};
+use crate::{
+    compare::Values,
+    model::{Field, Json, JsonObject, UserId},
+    store::{HistoryEntry, Past, VersionRecord},
+};
+
+/// As `/api/v1/users/{id}` gives it.
+#[derive(Debug, Serialize)]
+pub(super) struct User {
+    user_id: UserId,
+    values_shown: bool,
+    newest_version: Option<i32>,
+    oldest_version: Option<i32>,
+    /// The newest first.
+    versions: Vec<Version>,
+    state: Option<State>,
+}
+
+#[derive(Debug, Serialize)]
+struct Version {
+    version: i32,
+    kind: String,
+    observed_at: DateTime<Utc>,
+    run_id: i64,
+    client_id: String,
+    changed: JsonObject,
+}
+
+#[derive(Debug, Serialize)]
+struct State {
+    version: i32,
+    kind: String,
+    valid_from: DateTime<Utc>,
+    fields: JsonObject,
+}
+
+pub(super) fn json(id: UserId, past: &Past, values: Values) -> User {
+    let versions = past.versions.iter().map(|version| Version {
+        version: version.version,
+        kind: version.kind.clone(),
+        observed_at: version.observed_at,
+        run_id: version.run_id,
+        client_id: version.client_id.clone(),
+        changed: value::masked_changes(values, &version.changed),
+    });
+    let state = past.state.as_ref().map(|state| State {
+        version: state.version,
+        kind: state.kind.clone(),
+        valid_from: state.observed_at,
+        fields: value::masked(values, &state.after),
+    });
+    User {
+        user_id: id,
+        values_shown: values == Values::Full,
+        newest_version: past.newest,
+        oldest_version: past.oldest,
+        versions: versions.collect(),
+        state,
+    }
+}
+
+pub(super) fn page(id: UserId, past: &Past, values: Values) -> Markup {
+    let now = past.now;
+    let shown = past.state.as_ref().map(|state| state.version);
+    let main = html! {
+        div.inner {
+            section.headline aria-labelledby="headline" {
+                h1 #headline { "User " (id) }
+                p.lead {
+                    @match past.newest.zip(past.versions.first()) {
+                        Some((1, only)) => { "One version, of client " bdi { (only.client_id) } },
+                        Some((newest, version)) => { (newest) " versions, of client " bdi { (version.client_id) } },
+                        None => "No version",
+                    }
+                    @if values == Values::Masked { ". Personal values are masked" }
+                    "."
+                }
+            }
+            section.panel aria-labelledby="state" {
+                h2 #state { "As of" }
+                (slider(past, shown))
+                form.instant action={"/users/" (id)} method="get" {
+                    label for="at" { "Any instant, UTC" }
+                    input #at name="at" type="text" autocomplete="off" size="28" placeholder="2026-11-23T20:01:34Z"
+                        value=[past.state.as_ref().map(|state| moment::exact(state.observed_at))];
+                    button type="submit" { "Show" }
+                }
+                div #as-of data-part="state" {
+                    @match &past.state {
+                        Some(state) => (as_of(state, values, now)),
+                        None => p.empty { "The user was not mirrored yet." }
+                    }
+                }
+            }
+            section.panel aria-labelledby="versions" {
+                h2 #versions { "Versions" }
+                ol.versions reversed {
+                    @for version in &past.versions { (entry(id, version, shown, values, now)) }
+                }
+                @if let Some(last) = past.versions.last().filter(|last| past.oldest.is_some_and(|oldest| oldest < last.version)) {
+                    p { a href={"/users/" (id) "?before=" (last.version)} rel="next" { "Earlier versions" } }
+                }
+            }
+        }
+    };
+    document::page(&format!("User {id}"), &main)
+}
+
+/// For the script: without it the versions below are links to the same states.
+fn slider(past: &Past, shown: Option<i32>) -> Markup {
+    let (Some(newest), Some(oldest)) = (past.versions.first(), past.versions.last()) else {
+        return html! {};
+    };
+    html! {
+        div.slider hidden data-slider {
+            label for="slider" { "Version" }
+            input #slider type="range" min=(oldest.version) max=(newest.version) step="1" value=(shown.unwrap_or(newest.version));
+            output for="slider" #slider-text {}
+        }
+    }
+}
+
+fn as_of(state: &HistoryEntry, values: Values, now: DateTime<Utc>) -> Markup {
+    let folded = state.folded.as_ref();
+    let is_removed = state.kind == "removal" || folded.is_some_and(|folded| folded.removed_at.is_some());
+    let known: Vec<&str> = Field::ALL.iter().map(|field| field.column()).collect();
+    let others = state
+        .after
+        .keys()
+        .filter(|key| !known.contains(key) && *key != "id" && *key != "client_id");
+    html! {
+        p.faint {
+            "Version " strong { (state.version) } ", " (deed(&state.kind)) " by run " (state.run_id) ", "
+            (moment::ago_and_at(state.observed_at, now))
+        }
+        @if let Some(folded) = folded {
+            p.faint { "It stands for all versions before it too, the first of them " (moment::ago_and_at(folded.first_seen_at, now)) }
+        }
+        @if is_removed { p.notice.amber { "The user was removed. These are its last values." } }
+        dl.state {
+            @for column in known.iter().copied().chain(others) {
+                @let value = state.after.get(column).cloned().unwrap_or(Json::NULL);
+                @let changed = state.changed.get(column).is_some();
+                div.changed[changed] {
+                    dt { (column) @if changed { span.hidden { ", changed by this version" } } }
+                    dd.null[value.is_null()] { bdi { (value::shown(values, column, &value, LONG)) } }
+                }
+            }
+        }
+    }
+}
+
+fn entry(
+    id: UserId,
+    version: &VersionRecord,
+    shown: Option<i32>,
+    values: Values,
+    now: DateTime<Utc>,
+) -> Markup {
+    let at = moment::exact(version.observed_at);
+    let is_shown = shown == Some(version.version);
+    html! {
+        li.version value=(version.version) data-version=(version.version) {
+            span class={"kind " (version.kind)} { (version.kind) }
+            div.what {
+                p.who {
+                    a href={"/users/" (id) "?at=" (at) "#state"} aria-current=[is_shown.then_some("true")]
+                        data-at=(at) data-text={"version " (version.version) ", " (version.kind) ", " (moment::absolute_whole(version.observed_at))} {
+                        "Version " (version.version)
+                    }
+                    " " (deed(&version.kind))
+                    span.faint { " · run " (version.run_id) }
+                }
+                (fields(&value::masked_changes(values, &version.changed)))
+            }
+            p.when { (moment::ago(version.observed_at, now)) " " span.at { (moment::absolute(version.observed_at, now)) } }
+        }
+    }
+}
