@@ -13,6 +13,7 @@ mod health;
 mod histories;
 mod notify;
 mod packaging;
+mod page;
 mod queries;
 mod rejects;
 mod retention;

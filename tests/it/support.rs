@@ -1,5 +1,6 @@
 //! What the tests stand on: databases of their own, and peers on real sockets.
 
+pub(crate) mod browser;
 pub(crate) mod database;
 pub(crate) mod gate;
 pub(crate) mod http;

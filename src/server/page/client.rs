@@ -138,10 +138,10 @@ fn verdict(client: &ClientOverview, now: DateTime<Utc>) -> Markup {
     html! {
         @match (health.fresh, client.fresh_since, health.fresh_until) {
             (true, Some(since), Some(until)) => {
-                "Fresh since " (moment::ago(since, now)) "." (confirmed) " It stays fresh until " (moment::ago_and_at(until, now)) "."
+                "Fresh since " (moment::at_and_ago(since, now)) "." (confirmed) " It stays so until " (moment::at_and_ago(until, now)) "."
             }
             (true, ..) => { "Fresh." (confirmed) }
-            (false, _, Some(until)) => { "Not fresh since " (moment::ago_and_at(until, now)) "." (confirmed) }
+            (false, _, Some(until)) => { "Not fresh since " (moment::at_and_ago(until, now)) "." (confirmed) }
             (false, ..) => "Not fresh: no pass was complete yet."
         }
     }
@@ -170,7 +170,7 @@ fn held_set(held: &HeldStatus, now: DateTime<Utc>) -> Markup {
             h4 {
                 (grouped(held.users)) " of " (grouped(held.live)) " users would be removed"
             }
-            p { (why) " Held since " (moment::ago_and_at(held.held_since, now)) ". Look into Cal.com; if they are really gone:" }
+            p { (why) " Held since " (moment::at_and_ago(held.held_since, now)) ". Look into Cal.com; if they are really gone:" }
             p.command { code { "calmirror approve " (held.run_id) } }
             details data-key={"held-" (held.client_id)} {
                 summary { "Which users" }

@@ -80,6 +80,13 @@ pub(super) fn ago_and_at(time: DateTime<Utc>, now: DateTime<Utc>) -> Markup {
     }
 }
 
+/// When, and how long ago or ahead that is.
+pub(super) fn at_and_ago(time: DateTime<Utc>, now: DateTime<Utc>) -> Markup {
+    html! {
+        span.moment { (absolute(time, now)) } span.at { " (" (ago(time, now)) ")" }
+    }
+}
+
 /// When exactly, with the day.
 pub(super) fn at(time: DateTime<Utc>) -> Markup {
     html! { time datetime=(exact(time)) { (absolute_whole(time)) } }

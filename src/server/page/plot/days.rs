@@ -8,6 +8,8 @@ use crate::store::DayOfChanges;
 const WIDTH: f64 = 960.0;
 const HEIGHT: f64 = 190.0;
 const LEFT: f64 = 52.0;
+/// Half of the last day's name stands over its bar's edge.
+const RIGHT: f64 = 12.0;
 const TOP: f64 = 10.0;
 const BOTTOM: f64 = 24.0;
 
@@ -32,7 +34,7 @@ pub(in crate::server::page) fn plot(days: &[DayOfChanges]) -> Markup {
     let top = round_up(greatest as f64);
     let floor = HEIGHT - BOTTOM;
     let height = |count: i64| count as f64 / top * (floor - TOP);
-    let step = (WIDTH - LEFT) / days.len().max(1) as f64;
+    let step = (WIDTH - LEFT - RIGHT) / days.len().max(1) as f64;
     let label = format!(
         "Changes a day, last {} days: {all} in all, {greatest} on the busiest day",
         days.len()
@@ -42,7 +44,7 @@ pub(in crate::server::page) fn plot(days: &[DayOfChanges]) -> Markup {
             @for share in [0.0, 0.5, 1.0] {
                 @let y = floor - share * (floor - TOP);
                 @if share * top == (share * top).round() {
-                    line.grid x1=(n(LEFT)) x2=(n(WIDTH)) y1=(n(y)) y2=(n(y)) {}
+                    line.grid x1=(n(LEFT)) x2=(n(WIDTH - RIGHT)) y1=(n(y)) y2=(n(y)) {}
                     text.axis x=(n(LEFT - 8.0)) y=(n(y + 3.5)) text-anchor="end" { (grouped((share * top) as i64)) }
                 }
             }

@@ -1,0 +1,121 @@
+//! A user's past, with and without scripts.
+
+use serde_json::json;
+
+use super::Site;
+use crate::support::browser::Page;
+
+/// A user of three versions, whose time zone was another in each.
+async fn told() -> (Site, i64, Vec<String>) {
+    let site = Site::new(3, true).await;
+    let user = site.world.users()[1];
+    let mut zones = Vec::new();
+    for zone in [None, Some("Asia/Tokyo"), Some("Europe/Rome")] {
+        if let Some(zone) = zone {
+            let patch = json!({ "timeZone": zone });
+            site.world
+                .simulator
+                .patch_user(user, patch)
+                .expect("the user is there");
+        }
+        site.pass().await;
+        zones.push(
+            site.world
+                .value("select time_zone from managed_users order by id offset 1 limit 1")
+                .await,
+        );
+    }
+    (site, user, zones)
+}
+
+const ZONE: &str = "[...document.querySelectorAll('.state > div')].find((row) => \
+                    row.querySelector('dt').firstChild.data === 'time_zone').querySelector('dd').textContent";
+
+#[tokio::test]
+async fn each_version_is_a_link_that_works_without_scripts() {
+    let (site, user, zones) = told().await;
+    let mut page = Page::without_javascript().await;
+    page.open(&site.url(&format!("/users/{user}"))).await;
+    assert_eq!(
+        page.value("document.querySelector('[data-slider]').hidden").await,
+        true
+    );
+    assert_eq!(page.value(ZONE).await, zones[2]);
+    for (version, zone) in zones.iter().enumerate() {
+        let link = format!(
+            "document.querySelector('[data-version=\"{}\"] a').href",
+            version + 1
+        );
+        let link = page.value(&link).await;
+        page.open(link.as_str().expect("a link leads somewhere")).await;
+        assert_eq!(page.value(ZONE).await, *zone, "version {}", version + 1);
+        let current = page.text(".version a[aria-current]").await;
+        assert_eq!(current, format!("Version {}", version + 1));
+    }
+    site.close().await;
+}
+
+#[tokio::test]
+async fn the_slider_moves_through_the_versions_by_keys() {
+    const ARROW_LEFT: u32 = 37;
+    let (site, user, zones) = told().await;
+    let mut page = Page::new().await;
+    page.open(&site.url(&format!("/users/{user}"))).await;
+    page.wait_until("!document.querySelector('[data-slider]').hidden")
+        .await;
+    page.value("document.getElementById('slider').focus()").await;
+    for version in [2, 1] {
+        page.press("ArrowLeft", ARROW_LEFT).await;
+        let zone = &zones[version - 1];
+        page.wait_until(&format!("({ZONE}) === '{zone}'")).await;
+        let said = page
+            .value("document.getElementById('slider').getAttribute('aria-valuetext')")
+            .await;
+        let said = said.as_str().expect("it says where it is");
+        assert!(said.starts_with(&format!("version {version}, ")), "{said}");
+        let address = page.value("location.search").await;
+        assert!(
+            address.as_str().is_some_and(|search| search.starts_with("?at=")),
+            "{address}"
+        );
+    }
+    // What the address says is what is shown.
+    let address = page.value("location.href").await;
+    page.open(address.as_str().expect("an address")).await;
+    assert_eq!(page.value(ZONE).await, zones[0]);
+    assert_eq!(page.complaints(), [] as [String; 0]);
+    site.close().await;
+}
+
+#[tokio::test]
+async fn a_long_past_comes_in_parts() {
+    let site = Site::new(1, true).await;
+    site.pass().await;
+    let user = site.world.users()[0];
+    sqlx::query(
+        "insert into managed_user_changes (run_id, user_id, client_id, version, kind, observed_at, changed, after)
+         select run_id, user_id, client_id, n, 'update', observed_at + n * interval '1 second', '{}', after
+         from managed_user_changes, generate_series(2, 450) as n",
+    )
+    .execute(&site.world.pool)
+    .await
+    .expect("the ledger can be written");
+    let mut path = format!("/users/{user}");
+    let mut seen = Vec::new();
+    loop {
+        let page = site.html(&path).await;
+        let versions = page.split("data-version=\"").skip(1);
+        let versions = versions.filter_map(|rest| rest.split('"').next()?.parse::<i32>().ok());
+        seen.extend(versions);
+        match page
+            .split("<a href=\"")
+            .skip(1)
+            .find(|link| link.contains("rel=\"next\"") && link.find("rel=") < link.find('>'))
+        {
+            Some(link) => path = link.split('"').next().expect("it ends").to_owned(),
+            None => break,
+        }
+    }
+    assert_eq!(seen, (1..=450).rev().collect::<Vec<_>>());
+    site.close().await;
+}

@@ -1,0 +1,388 @@
+//! A real browser: one Chromium for all tests of the process, driven through a pipe by its DevTools protocol.
+
+use std::{
+    collections::HashMap,
+    io::{BufRead, BufReader, Write},
+    process::{ChildStdin, Command, Stdio},
+    sync::{
+        Mutex, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
+
+use super::environment;
+
+/// For what comes in a moment or never; two cores may be shared by many.
+const LIMIT: Duration = Duration::from_secs(90);
+
+/// The programs that may be it; `CHROMIUM` names another one.
+const NAMES: [&str; 4] = [
+    "chromium",
+    "chromium-browser",
+    "google-chrome-stable",
+    "google-chrome",
+];
+
+/// Removes what the browser leaves, also when the tests are interrupted: it ends with the pipe, and this shell after it.
+const SHELL: &str = r#"dir=$(mktemp -d) && trap '' INT TERM
+"$@" --user-data-dir="$dir" about:blank 3<&0 4>&1 </dev/null >/dev/null 2>&1
+rm -rf "$dir""#;
+
+struct Browser {
+    to: Mutex<ChildStdin>,
+    calls: AtomicU64,
+    answers: Mutex<HashMap<u64, oneshot::Sender<Value>>>,
+    pages: Mutex<HashMap<String, mpsc::UnboundedSender<Value>>>,
+}
+
+impl Browser {
+    /// The one of this process. Starts it, if nobody has.
+    fn shared() -> &'static Self {
+        static BROWSER: OnceLock<Browser> = OnceLock::new();
+        static READER: OnceLock<()> = OnceLock::new();
+        let mut from = None;
+        let browser = BROWSER.get_or_init(|| {
+            let (to, output) = start();
+            from = Some(output);
+            Self {
+                to: Mutex::new(to),
+                calls: AtomicU64::new(1),
+                answers: Mutex::default(),
+                pages: Mutex::default(),
+            }
+        });
+        if let Some(from) = from {
+            READER.get_or_init(|| {
+                thread::spawn(move || browser.read(from));
+            });
+        }
+        browser
+    }
+
+    fn read(&self, from: std::process::ChildStdout) {
+        for message in BufReader::new(from).split(0) {
+            let Ok(message) = message else { break };
+            let message: Value = serde_json::from_slice(&message).expect("the browser speaks JSON");
+            if let Some(id) = message["id"].as_u64() {
+                let waiting = self
+                    .answers
+                    .lock()
+                    .expect("no test panics with this lock")
+                    .remove(&id);
+                // Whoever asked may have gone.
+                waiting.map(|waiting| waiting.send(message));
+            } else if let Some(session) = message["sessionId"].as_str() {
+                let pages = self.pages.lock().expect("no test panics with this lock");
+                pages.get(session).map(|page| page.send(message.clone()));
+            }
+        }
+        // It has ended: nobody waits for nothing.
+        self.answers
+            .lock()
+            .expect("no test panics with this lock")
+            .clear();
+    }
+
+    fn send(&self, session: Option<&str>, method: &str, params: Value) -> u64 {
+        let id = self.calls.fetch_add(1, Ordering::Relaxed);
+        let mut message = json!({ "id": id, "method": method, "params": params });
+        if let Some(session) = session {
+            message["sessionId"] = session.into();
+        }
+        let mut bytes = message.to_string().into_bytes();
+        bytes.push(0);
+        let mut to = self.to.lock().expect("no test panics with this lock");
+        to.write_all(&bytes).expect("the browser listens");
+        id
+    }
+
+    async fn call(&self, session: Option<&str>, method: &str, params: Value) -> Value {
+        let (sender, answer) = oneshot::channel();
+        {
+            // Locked until the answer has somebody to go to.
+            let mut answers = self.answers.lock().expect("no test panics with this lock");
+            answers.insert(self.send(session, method, params), sender);
+        }
+        let answer = timeout(LIMIT, answer).await;
+        let mut answer = answer
+            .unwrap_or_else(|_| panic!("the browser does not answer to {method}"))
+            .unwrap_or_else(|_| panic!("the browser ended at {method}"));
+        assert!(answer["error"].is_null(), "{method}: {}", answer["error"]);
+        answer["result"].take()
+    }
+}
+
+fn start() -> (ChildStdin, std::process::ChildStdout) {
+    let named = environment("CHROMIUM");
+    let path = environment("PATH").unwrap_or_default();
+    let is_there = |name: &&str| std::env::split_paths(&path).any(|dir| dir.join(name).is_file());
+    let program = named
+        .or_else(|| {
+            NAMES
+                .iter()
+                .find(|name| is_there(name))
+                .map(|name| (*name).to_owned())
+        })
+        .expect("no Chromium on PATH, and none named by CHROMIUM: tests/setup installs it");
+    let mut command = Command::new("sh");
+    command.args(["-c", SHELL, "sh", &program]).args([
+        "--headless",
+        "--remote-debugging-pipe",
+        "--no-first-run",
+        "--no-default-browser-check",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-default-apps",
+        "--disable-dev-shm-usage",
+        "--disable-extensions",
+        "--disable-gpu",
+        "--disable-sync",
+        "--force-color-profile=srgb",
+        "--hide-scrollbars",
+        // Nothing but this machine can be reached, whatever a page asks for.
+        "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+    ]);
+    if nix::unistd::geteuid().is_root() {
+        command.arg("--no-sandbox");
+    }
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("there is a shell");
+    let pipes = (child.stdin.take(), child.stdout.take());
+    (pipes.0.expect("it is piped"), pipes.1.expect("it is piped"))
+}
+
+/// A tab with cookies and a cache of its own; closed when it is dropped.
+pub(crate) struct Page {
+    browser: &'static Browser,
+    context: String,
+    session: String,
+    events: mpsc::UnboundedReceiver<Value>,
+}
+
+/// What a reader of the screen is told of one element.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Accessible {
+    pub(crate) role: String,
+    pub(crate) name: String,
+}
+
+impl Page {
+    pub(crate) async fn new() -> Self {
+        let browser = Browser::shared();
+        let context = browser
+            .call(
+                None,
+                "Target.createBrowserContext",
+                json!({ "disposeOnDetach": true }),
+            )
+            .await;
+        let context = text(&context["browserContextId"]);
+        let target =
+            json!({ "url": "about:blank", "browserContextId": context, "width": 1200, "height": 900 });
+        let target = browser.call(None, "Target.createTarget", target).await;
+        let attached = json!({ "targetId": target["targetId"], "flatten": true });
+        let attached = browser.call(None, "Target.attachToTarget", attached).await;
+        let session = text(&attached["sessionId"]);
+        let (sender, events) = mpsc::unbounded_channel();
+        browser
+            .pages
+            .lock()
+            .expect("no test panics with this lock")
+            .insert(session.clone(), sender);
+        let page = Self {
+            browser,
+            context,
+            session,
+            events,
+        };
+        for domain in ["Page", "Runtime", "Log", "Accessibility"] {
+            page.call(&format!("{domain}.enable"), json!({})).await;
+        }
+        page
+    }
+
+    /// As in a browser that runs no scripts.
+    pub(crate) async fn without_javascript() -> Self {
+        let page = Self::new().await;
+        page.call("Emulation.setScriptExecutionDisabled", json!({ "value": true }))
+            .await;
+        page
+    }
+
+    pub(crate) async fn call(&self, method: &str, params: Value) -> Value {
+        self.browser.call(Some(&self.session), method, params).await
+    }
+
+    /// `dark` or `light`.
+    pub(crate) async fn prefer(&self, scheme: &str) {
+        let features = json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] });
+        self.call("Emulation.setEmulatedMedia", features).await;
+    }
+
+    pub(crate) async fn resize(&self, width: u32, height: u32) {
+        let size = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
+        self.call("Emulation.setDeviceMetricsOverride", size).await;
+    }
+
+    /// Opens an address, and waits until all of it is there.
+    pub(crate) async fn open(&mut self, url: &str) {
+        while self.events.try_recv().is_ok() {}
+        let opened = self.call("Page.navigate", json!({ "url": url })).await;
+        assert!(opened["errorText"].is_null(), "{url}: {opened}");
+        self.loaded().await;
+    }
+
+    /// Waits until the next document is there with all of it.
+    pub(crate) async fn loaded(&mut self) {
+        self.event("Page.loadEventFired").await;
+    }
+
+    /// Waits for an event, and drops those before it that are no complaints.
+    async fn event(&mut self, method: &str) {
+        let mut complaints = Vec::new();
+        loop {
+            let event = timeout(LIMIT, self.events.recv()).await;
+            let event = event
+                .unwrap_or_else(|_| panic!("{method} never came"))
+                .expect("the browser is there");
+            if event["method"] == method {
+                break;
+            }
+            complaints.extend(complaint(&event));
+        }
+        assert_eq!(complaints, [] as [String; 0]);
+    }
+
+    /// What the browser complained of since the page was opened: errors and warnings of scripts, styles and requests.
+    pub(crate) fn complaints(&mut self) -> Vec<String> {
+        let mut complaints = Vec::new();
+        while let Ok(event) = self.events.try_recv() {
+            complaints.extend(complaint(&event));
+        }
+        complaints
+    }
+
+    /// The value of an expression; a promise is waited for.
+    pub(crate) async fn value(&self, expression: &str) -> Value {
+        let params = json!({ "expression": expression, "returnByValue": true, "awaitPromise": true });
+        let mut result = self.call("Runtime.evaluate", params).await;
+        assert!(
+            result["exceptionDetails"].is_null(),
+            "{expression}: {}",
+            result["exceptionDetails"]
+        );
+        result["result"]["value"].take()
+    }
+
+    pub(crate) async fn text(&self, selector: &str) -> String {
+        let selector = Value::from(selector);
+        let text = self
+            .value(&format!(
+                "document.querySelector({selector})?.textContent ?? null"
+            ))
+            .await;
+        assert!(!text.is_null(), "there is no {selector}");
+        self::text(&text).split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
+    /// Waits until an expression is true. Looks whenever the page changes.
+    pub(crate) async fn wait_until(&self, expression: &str) {
+        let limit = LIMIT.as_millis() / 2;
+        let waiting = format!(
+            "new Promise((resolve) => {{
+                const look = () => {{
+                    let is;
+                    try {{ is = Boolean({expression}); }} catch {{ is = false; }}
+                    if (is) {{ observer.disconnect(); resolve(true); }}
+                }};
+                const observer = new MutationObserver(look);
+                observer.observe(document, {{ subtree: true, childList: true, attributes: true, characterData: true }});
+                setTimeout(() => {{ observer.disconnect(); resolve(false); }}, {limit});
+                look();
+            }})"
+        );
+        let came = self.value(&waiting).await;
+        if came != true {
+            let page = self.value("document.body.innerText").await;
+            panic!("{expression} never came about on:\n{}", self::text(&page));
+        }
+    }
+
+    /// Presses and releases a key, such as `Tab`.
+    pub(crate) async fn press(&self, key: &str, code: u32) {
+        for kind in ["rawKeyDown", "keyUp"] {
+            let event = json!({
+                "type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code, "nativeVirtualKeyCode": code,
+            });
+            self.call("Input.dispatchKeyEvent", event).await;
+        }
+        if key == "Enter" {
+            let event = json!({ "type": "char", "key": key, "text": "\r" });
+            self.call("Input.dispatchKeyEvent", event).await;
+        }
+    }
+
+    /// What a screen reader finds, in its order; nothing that it passes over.
+    pub(crate) async fn accessible(&self) -> Vec<Accessible> {
+        let tree = self.call("Accessibility.getFullAXTree", json!({})).await;
+        let nodes = tree["nodes"].as_array().expect("a tree has nodes");
+        nodes
+            .iter()
+            .filter(|node| node["ignored"] != true)
+            .map(|node| Accessible {
+                role: node["role"]["value"].as_str().unwrap_or_default().to_owned(),
+                name: node["name"]["value"].as_str().unwrap_or_default().to_owned(),
+            })
+            .collect()
+    }
+
+    /// The whole page as a PNG, in Base64, down to a height.
+    pub(crate) async fn picture(&self, width: u32, height: u32) -> String {
+        self.resize(width, height).await;
+        let picture = json!({ "format": "png", "optimizeForSpeed": false });
+        text(&self.call("Page.captureScreenshot", picture).await["data"])
+    }
+}
+
+impl Drop for Page {
+    fn drop(&mut self) {
+        if let Ok(mut pages) = self.browser.pages.lock() {
+            pages.remove(&self.session);
+        }
+        let context = json!({ "browserContextId": self.context });
+        self.browser.send(None, "Target.disposeBrowserContext", context);
+    }
+}
+
+fn complaint(event: &Value) -> Option<String> {
+    let params = &event["params"];
+    match event["method"].as_str()? {
+        "Runtime.exceptionThrown" => Some(params["exceptionDetails"].to_string()),
+        "Runtime.consoleAPICalled" if params["type"] == "error" || params["type"] == "warning" => {
+            Some(params["args"].to_string())
+        }
+        "Log.entryAdded" if params["entry"]["level"] == "error" || params["entry"]["level"] == "warning" => {
+            Some(params["entry"].to_string())
+        }
+        _ => None,
+    }
+}
+
+fn text(value: &Value) -> String {
+    value
+        .as_str()
+        .unwrap_or_else(|| panic!("no text: {value}"))
+        .to_owned()
+}
