@@ -67,6 +67,14 @@ impl Live {
             .collect()
     }
 
+    /// The source of a client has made so many requests in all. Heard by its pass under way, which by itself says it only now and
+    /// then.
+    pub fn asked(&self, client: &str, requests: u64) {
+        if let Some(progress) = self.state().under_way.get(client) {
+            progress.asked(requests);
+        }
+    }
+
     /// How the last pass of each client ended that this process has made.
     pub fn reports(&self) -> BTreeMap<String, Report> {
         self.state().reports.clone()
@@ -150,7 +158,13 @@ mod tests {
         assert!(news.has_changed().expect("the sender lives"));
         news.mark_unchanged();
         progress.observed(7);
-        assert_eq!(live.under_way()["acme"].observed, 7);
+        live.asked("acme", 3);
+        live.asked("globex", 5);
+        let so_far = live.under_way();
+        assert_eq!(
+            (so_far.len(), so_far["acme"].observed, so_far["acme"].requests),
+            (1, 7, 3)
+        );
         drop(under_way);
         assert!(live.under_way().is_empty());
         assert!(news.has_changed().expect("the sender lives"));

@@ -12,7 +12,7 @@ mod plot;
 mod user;
 mod value;
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     Extension, Json, Router,
@@ -27,9 +27,11 @@ use serde::Deserialize;
 use self::{events::Streams, overview::Latest};
 use super::Context;
 use crate::{
+    calcom::Source as _,
     compare::Values,
     model::UserId,
     store::{Error, Past, PastWanted},
+    sync::Snapshot,
 };
 
 /// Versions of a user that one page has.
@@ -57,6 +59,24 @@ impl Context {
         } else {
             Values::Masked
         }
+    }
+
+    /// How far the passes of this process have come, by client.
+    fn under_way(&self) -> BTreeMap<String, Snapshot> {
+        for client in &self.view.borrow().clients {
+            self.live.asked(&client.client.name, client.source.requests());
+        }
+        self.live.under_way()
+    }
+
+    /// What the configuration calls a client; its id if it has it no more.
+    fn name_of(&self, client_id: &str) -> String {
+        let view = self.view.borrow();
+        let known = view
+            .clients
+            .iter()
+            .find(|known| known.client.id.as_str() == client_id);
+        known.map_or_else(|| client_id.to_owned(), |known| known.client.name.clone())
     }
 }
 
@@ -167,7 +187,16 @@ async fn user(
     Query(wanted): Query<Wanted>,
 ) -> Response {
     match past(&context, &id, &wanted).await {
-        Ok((id, past)) => page(StatusCode::OK, user::page(id, &past, context.values())),
+        Ok((id, past)) => {
+            let client = past
+                .versions
+                .first()
+                .map(|version| context.name_of(&version.client_id));
+            page(
+                StatusCode::OK,
+                user::page(id, client.as_deref(), &past, context.values()),
+            )
+        }
         Err(no) => page(no.status(), document::message("No history", &no.message())),
     }
 }

@@ -40,7 +40,7 @@ pub(super) fn card(client: &ClientOverview, now: DateTime<Utc>) -> Markup {
                     dt { "Last pass" }
                     dd {
                         @match &client.last_pass {
-                            Some(pass) => (last_pass(pass, now)),
+                            Some(pass) => (last_pass(pass, client.held.is_some(), now)),
                             None => "none yet",
                         }
                     }
@@ -248,7 +248,10 @@ fn counted(count: u64, one: &str) -> String {
     format!("{number} {one}{}", if count == 1 { "" } else { "s" })
 }
 
-fn last_pass(pass: &PassRecord, now: DateTime<Utc>) -> Markup {
+/// `held`: what a held pass has to say is said elsewhere.
+fn last_pass(pass: &PassRecord, held: bool, now: DateTime<Utc>) -> Markup {
+    let is_said = held && pass.outcome.as_deref() == Some("held");
+    let error = pass.error.as_ref().filter(|_| !is_said);
     let finished = pass.finished_at.unwrap_or(pass.started_at);
     html! {
         span.outcome.(class_of(pass.outcome.as_deref())) { (outcome_name(pass)) } " "
@@ -257,7 +260,7 @@ fn last_pass(pass: &PassRecord, now: DateTime<Utc>) -> Markup {
             " · " (counted(u64::try_from(pass.requests).unwrap_or_default(), "request")) " in "
             (moment::duration(finished - pass.started_at)) " · run " (pass.run_id)
         }
-        @if let Some(error) = &pass.error { p.why { (error) } }
+        @if let Some(error) = error { p.why { (error) } }
     }
 }
 

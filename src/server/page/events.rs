@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use super::{client, overview::UnderWay};
-use crate::{live::Live, server::Context, sync::Snapshot};
+use crate::{server::Context, sync::Snapshot};
 
 /// Pages that are kept up to date at the same time. More are shown, and say that they are not live.
 const STREAMS: usize = 32;
@@ -112,7 +112,7 @@ impl Told {
     }
 
     fn progress(&mut self) -> Option<Event> {
-        let now = under_way(&self.context.live);
+        let now = self.context.under_way();
         let moved = |(client, snapshot): (&String, &Snapshot)| {
             let before = self.progress.get(client);
             before.is_none_or(|before| {
@@ -141,8 +141,4 @@ impl Told {
         let data = serde_json::Value::from(passes).to_string();
         Some(Event::default().event("progress").data(data))
     }
-}
-
-fn under_way(live: &Live) -> BTreeMap<String, Snapshot> {
-    live.under_way()
 }

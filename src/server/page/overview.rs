@@ -268,7 +268,7 @@ pub(super) async fn read(context: &Context, latest: &Latest) -> Result<Overview,
     Ok(put_together(
         &tables,
         &view,
-        &context.live.under_way(),
+        &context.under_way(),
         context.values(),
     ))
 }

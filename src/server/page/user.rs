@@ -70,7 +70,7 @@ pub(super) fn json(id: UserId, past: &Past, values: Values) -> User {
     }
 }
 
-pub(super) fn page(id: UserId, past: &Past, values: Values) -> Markup {
+pub(super) fn page(id: UserId, client: Option<&str>, past: &Past, values: Values) -> Markup {
     let now = past.now;
     let shown = past.state.as_ref().map(|state| state.version);
     let main = html! {
@@ -78,11 +78,11 @@ pub(super) fn page(id: UserId, past: &Past, values: Values) -> Markup {
             section.headline aria-labelledby="headline" {
                 h1 #headline { "User " (id) }
                 p.lead {
-                    @match past.newest.zip(past.versions.first()) {
-                        Some((1, only)) => { "One version, of client " bdi { (only.client_id) } },
-                        Some((newest, version)) => { (newest) " versions, of client " bdi { (version.client_id) } },
-                        None => "No version",
+                    @match past.newest {
+                        Some(1) => "One version",
+                        newest => { (newest.unwrap_or_default()) " versions" },
                     }
+                    @if let Some(client) = client { ", of client " bdi { (client) } }
                     @if values == Values::Masked { ". Personal values are masked" }
                     "."
                 }
@@ -122,6 +122,9 @@ fn slider(past: &Past, shown: Option<i32>) -> Markup {
     let (Some(newest), Some(oldest)) = (past.versions.first(), past.versions.last()) else {
         return html! {};
     };
+    if oldest.version == newest.version {
+        return html! {};
+    }
     html! {
         div.slider hidden data-slider {
             label for="slider" { "Version" }
