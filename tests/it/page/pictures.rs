@@ -22,11 +22,11 @@ const PAST: &str = "
     where d % 7 not in (2, 3)
     union all
     select s.client_id, s.client_name, 'schedule',
-        case when n % 97 = 0 then 'partial' when n % 5 = 0 then 'applied' else 'no_change' end,
+        case when n % 97 = 0 then 'partial' when n % 15 = 0 then 'applied' else 'no_change' end,
         begun, begun, begun + interval '2 seconds' + (n * 7919 % 40) * interval '1 second', 40, 40,
         18 + (n * 7919 % 140),
-        0, case when n % 5 = 0 then n % 3 + 1 else 0 end, 0, 0
-    from sync_state as s, generate_series(280, 1, -1) as n,
+        0, case when n % 15 = 0 then n % 4 + 1 else 0 end, 0, 0
+    from sync_state as s, generate_series(320, 1, -1) as n,
         lateral (select now() - n * interval '5 minutes') as at (begun)";
 
 /// The first pass came before all of these.

@@ -119,12 +119,13 @@ fn area(scale: Scale, series: &[Option<f64>], run: &std::ops::Range<usize>) -> S
 
 /// The next round time at or above.
 fn round_time(seconds: f64) -> f64 {
-    const ROUND: [f64; 16] = [
+    // Their halves are round as well.
+    const ROUND: [f64; 17] = [
         2.0, 4.0, 10.0, 20.0, 60.0, 120.0, 240.0, 600.0, 1_200.0, 3_600.0, 7_200.0, 14_400.0, 43_200.0,
-        86_400.0, 172_800.0, 604_800.0,
+        86_400.0, 172_800.0, 345_600.0, 691_200.0,
     ];
     let round = ROUND.into_iter().find(|round| *round >= seconds);
-    round.unwrap_or_else(|| (seconds / 604_800.0).ceil() * 604_800.0)
+    round.unwrap_or_else(|| (seconds / 691_200.0).ceil() * 691_200.0)
 }
 
 fn in_words(seconds: f64) -> String {
