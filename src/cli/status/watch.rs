@@ -84,7 +84,7 @@ async fn look(config: &Config, database: &Database) -> Result<Status, Error> {
 
 /// How what was seen last is shown, and what that was.
 enum View {
-    Screen(Screen),
+    Screen(Box<Screen>),
     Lines(Lines),
     Json(Option<Value>),
 }
@@ -93,7 +93,7 @@ impl View {
     fn of(out: &Out, every: Duration, draws: bool) -> Self {
         match out.format {
             Output::Json => Self::Json(None),
-            Output::Text if draws && io::stdout().is_terminal() => Self::Screen(Screen::new(every)),
+            Output::Text if draws && io::stdout().is_terminal() => Self::Screen(Box::new(Screen::new(every))),
             Output::Text => Self::Lines(Lines::default()),
         }
     }

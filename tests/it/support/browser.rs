@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     io::{BufRead, BufReader, Write},
-    process::{ChildStdin, Command, Stdio},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     sync::{
         Mutex, OnceLock,
         atomic::{AtomicU64, Ordering},
@@ -50,8 +50,8 @@ impl Browser {
         static READER: OnceLock<()> = OnceLock::new();
         let mut from = None;
         let browser = BROWSER.get_or_init(|| {
-            let (to, output) = start();
-            from = Some(output);
+            let (to, output, child) = start();
+            from = Some((output, child));
             Self {
                 to: Mutex::new(to),
                 calls: AtomicU64::new(1),
@@ -59,15 +59,18 @@ impl Browser {
                 pages: Mutex::default(),
             }
         });
-        if let Some(from) = from {
+        if let Some((from, mut child)) = from {
             READER.get_or_init(|| {
-                thread::spawn(move || browser.read(from));
+                thread::spawn(move || {
+                    browser.read(from);
+                    child.wait().expect("it is our child");
+                });
             });
         }
         browser
     }
 
-    fn read(&self, from: std::process::ChildStdout) {
+    fn read(&self, from: ChildStdout) {
         for message in BufReader::new(from).split(0) {
             let Ok(message) = message else { break };
             let message: Value = serde_json::from_slice(&message).expect("the browser speaks JSON");
@@ -120,7 +123,7 @@ impl Browser {
     }
 }
 
-fn start() -> (ChildStdin, std::process::ChildStdout) {
+fn start() -> (ChildStdin, ChildStdout, Child) {
     let named = environment("CHROMIUM");
     let path = environment("PATH").unwrap_or_default();
     let is_there = |name: &&str| std::env::split_paths(&path).any(|dir| dir.join(name).is_file());
@@ -160,7 +163,8 @@ fn start() -> (ChildStdin, std::process::ChildStdout) {
         .spawn()
         .expect("there is a shell");
     let pipes = (child.stdin.take(), child.stdout.take());
-    (pipes.0.expect("it is piped"), pipes.1.expect("it is piped"))
+    let is_piped = "it is piped";
+    (pipes.0.expect(is_piped), pipes.1.expect(is_piped), child)
 }
 
 /// A tab with cookies and a cache of its own; closed when it is dropped.
