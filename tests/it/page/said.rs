@@ -4,7 +4,7 @@ use calmirror::model::RunOutcome;
 use serde_json::{Value, json};
 
 use super::Site;
-use crate::support::http;
+use crate::support::{http, world::LIMIT};
 
 #[tokio::test]
 async fn the_page_says_what_the_database_says() {
@@ -262,7 +262,10 @@ async fn streams_are_bounded_and_end_with_the_process() {
         let mut stream = http::send(site.address, "GET", "/events", &[], "")
             .await
             .expect("it connects");
-        first_event(&mut stream).await;
+        let event = first_event(&mut stream);
+        tokio::time::timeout(LIMIT, event)
+            .await
+            .expect("a first event comes");
         open.push(stream);
     }
     let refused = site.get("/events").await;
