@@ -69,7 +69,7 @@ impl Inserts {
 
     /// Writes rows, ledger and fingerprints. False when something is in the way, such as a row, or a ledger without a row: then
     /// the transaction is of no use, and what it is has to be found out in another one.
-    pub(super) async fn write(&self, tx: &mut Tx, run: &Run) -> Result<bool, Error> {
+    pub(super) async fn write(&mut self, tx: &mut Tx, run: &Run) -> Result<bool, Error> {
         match self.copy(tx, run).await {
             Err(Failure::Database(sqlx::Error::Database(error)))
                 if error.code().is_some_and(|code| is_of_what_was_written(&code)) =>
@@ -82,7 +82,7 @@ impl Inserts {
         }
     }
 
-    async fn copy(&self, tx: &mut Tx, run: &Run) -> Result<bool, Failure> {
+    async fn copy(&mut self, tx: &mut Tx, run: &Run) -> Result<bool, Failure> {
         let ids: Vec<i64> = self.users.iter().map(|user| user.0).collect();
         let found = sqlx::query!(
             r#"
@@ -114,7 +114,7 @@ impl Inserts {
                     id, client_id, email, username, name, bio, time_zone, week_start, created_date, time_format,
                     default_schedule_id, locale, avatar_url, metadata, extra, version, first_seen_at, changed_at
                 ) from stdin (format binary)",
-                &self.rows_of(found.now),
+                self.rows_of(found.now),
             )
             .await?;
         // Made of the rows, so that the ledger says what they became and not what was sent.
@@ -155,12 +155,11 @@ impl Inserts {
         Ok(true)
     }
 
-    fn rows_of(&self, now: DateTime<Utc>) -> Vec<u8> {
-        let mut rows = self.rows.clone();
+    fn rows_of(&mut self, now: DateTime<Utc>) -> &[u8] {
         for end in &self.ends {
-            copy::put_times(&mut rows[..*end], now);
+            copy::put_times(&mut self.rows[..*end], now);
         }
-        rows
+        &self.rows
     }
 }
 

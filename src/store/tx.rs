@@ -12,6 +12,9 @@ use sqlx::{
 
 use super::Error;
 
+/// What is sent of a COPY at once.
+const COPY_BYTES: usize = 64 * 1024;
+
 /// For a connection that has just answered.
 const RETURN_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -76,11 +79,14 @@ impl Tx {
         Ok(sent.await?)
     }
 
-    /// Sends a `copy … from stdin` its rows, all at once, and says how many were written. An error of the database leaves the
+    /// Sends a `copy … from stdin` its rows, and says how many were written. An error of the database leaves the
     /// connection usable.
     pub(super) async fn copy_in(&mut self, statement: &str, rows: &[u8]) -> Result<u64, sqlx::Error> {
         let mut copy = self.connection().copy_in_raw(statement).await?;
-        copy.send(rows).await?;
+        // The connection keeps room for the largest that it ever sent.
+        for part in rows.chunks(COPY_BYTES) {
+            copy.send(part).await?;
+        }
         copy.finish().await
     }
 

@@ -121,7 +121,7 @@ impl Store {
     /// user was forgotten since; nothing is written then. When the connection breaks, the set may or may not have been written: compare again.
     pub async fn apply(&self, run: &Run, set: &ChangeSet) -> Result<(), Error> {
         let inserts = Inserts::of(&run.client_id, set)?;
-        self.apply_with(run, set, inserts.as_ref()).await
+        self.apply_with(run, set, inserts).await
     }
 
     /// As [`Store::apply`], with what [`Inserts::of`] made of the set beforehand.
@@ -133,20 +133,20 @@ impl Store {
         &self,
         run: &Run,
         set: &ChangeSet,
-        inserts: Option<&Inserts>,
+        mut inserts: Option<Inserts>,
     ) -> Result<(), Error> {
         crash_point!("batch::before");
         let mut tx = self.begin_writing(run, set).await?;
-        let written = match inserts {
-            Some(inserts) if inserts.write(&mut tx, run).await? => inserts.users(),
-            Some(_) => {
+        let mut written: &[UserId] = &[];
+        if let Some(inserts) = &mut inserts {
+            if inserts.write(&mut tx, run).await? {
+                written = inserts.users();
+            } else {
                 // What is in the way is found out, and said, by the statement that meets it row by row.
                 tx.rollback().await?;
                 tx = self.begin_writing(run, set).await?;
-                &[]
             }
-            None => &[],
-        };
+        }
         let is_due = |change: &&Change| written.is_empty() || change.kind != ChangeKind::Insert;
         let changes: Vec<&Change> = set.changes().filter(is_due).collect();
         let (ids, versions): (Vec<i64>, Vec<i32>) = changes

@@ -238,7 +238,7 @@ async fn take_batch<S: Source>(
         let Some(run) = reader.run.filter(|_| !set.writes_nothing()) else {
             break set;
         };
-        let error = match bounded(pass.store.apply_with(run, &set, inserts.as_ref())).await {
+        let error = match bounded(pass.store.apply_with(run, &set, inserts)).await {
             Ok(()) => break set,
             Err(error) => error,
         };
