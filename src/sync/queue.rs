@@ -11,13 +11,13 @@ const OBSERVATIONS: usize = 64;
 /// In which room is counted: a fraction of a small record.
 const UNIT_BYTES: usize = 256;
 
-/// What may wait or be in batches, in units: 4 MiB. Each byte of it is held several times over while a batch is written. A record
+/// What may wait or be in batches, in units: 3 MiB. Each byte of it is held several times over while a batch is written. A record
 /// that is larger than all of it goes alone.
-const ROOM: u32 = 16 * 1024;
+const ROOM: u32 = 12 * 1024;
 
 /// A batch is written when it weighs so many bytes. Less than half of the room, so that the next one fills meanwhile, and a batch
 /// finds more unless a single record is larger than what is left; then the batch's age ends its wait.
-pub(super) const MAX_BATCH_BYTES: usize = ROOM as usize * UNIT_BYTES / 4;
+pub(super) const MAX_BATCH_BYTES: usize = ROOM as usize * UNIT_BYTES / 3;
 
 /// A user that has to be compared.
 #[derive(Clone, Debug)]
