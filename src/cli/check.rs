@@ -100,7 +100,7 @@ pub(super) async fn run(
     let readiness = database(&mirror.database).await;
     let answers = readiness.exit != Exit::Unavailable;
     exit = exit.max(report(out, readiness)?);
-    for warning in rights::warnings(&mirror.database, answers).await {
+    for warning in rights::warnings(&mirror.database, &mirror.config.retention, answers).await {
         exit = exit.max(report(out, warning)?);
     }
     for index in 0..mirror.clients.len() {

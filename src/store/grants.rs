@@ -10,10 +10,11 @@ use std::fmt::Write as _;
 use super::{copy::quote_literal, quote_identifier};
 
 /// What belongs to the migrator, besides the tables that the daemon has rights on.
-const VIEWS: [&str; 3] = [
+const VIEWS: [&str; 4] = [
     "managed_users_live",
     "managed_users_history",
     "managed_users_freshness",
+    "deletable_runs",
 ];
 
 /// Functions that whoever reads the history has to be able to call.
@@ -24,7 +25,7 @@ const MIGRATING: [&str; 1] = ["promote_extra_field(text, text)"];
 
 /// What analysts read. Of passes and rejects they see what docs/queries.md asks for: no tokens, and no record that could not
 /// be mirrored.
-const READER: [(&str, &[&str]); 8] = [
+const READER: [(&str, &[&str]); 9] = [
     ("managed_users", &[]),
     ("managed_user_changes", &[]),
     ("managed_users_live", &[]),
@@ -68,10 +69,11 @@ const READER: [(&str, &[&str]); 8] = [
             "fields",
         ],
     ),
+    ("retention", &["history_from"]),
 ];
 
 /// The table that the last migration to make one has made.
-const NEWEST: &str = "rate_limits";
+const NEWEST: &str = "client_notices";
 
 /// Postgres cuts longer names off (`NAMEDATALEN - 1`), and two of them may then be one.
 const MAX_NAME_BYTES: usize = 63;
@@ -396,7 +398,8 @@ impl Grants {
     }
 }
 
-fn tables() -> impl Iterator<Item = &'static str> {
+/// Every table that there is.
+pub(super) fn tables() -> impl Iterator<Item = &'static str> {
     daemon::TABLES.iter().map(|table| table.name)
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Error, Store, tx::Tx};
+use super::{Error, Store, grants::tables, tx::Tx};
 
 /// What the connected user may.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +64,7 @@ impl Store {
     ///
     /// What Postgres says.
     pub async fn rights(&self) -> Result<Rights, Error> {
+        let tables: Vec<String> = tables().map(str::to_owned).collect();
         let mut tx = self.begin().await?;
         let found = sqlx::query!(
             r#"
@@ -95,15 +96,12 @@ impl Store {
                     ) as changes_ledger
                 from pg_class as c
                 where c.relnamespace = to_regnamespace($1) and c.relkind in ('r', 'p')
-                    and c.relname in (
-                        'managed_users', 'managed_user_changes', 'sync_runs', 'sync_state', 'missing_users', 'rejects',
-                        'held_sets', 'held_removals', 'forgotten_users', 'extra_fields', 'promoted_fields',
-                        'record_fingerprints', 'rate_limits', 'calmirror_migrations'
-                    )
+                    and c.relname = any($2)
             ) as t
             where r.rolname = current_user
             "#,
             self.schema(),
+            &tables,
         )
         .fetch_one(&mut tx)
         .await?;

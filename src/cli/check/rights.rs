@@ -3,7 +3,7 @@
 use super::Finding;
 use crate::{
     cli::mirror::Database,
-    config::Warning,
+    config::{Retention, Warning},
     store::{Error, Excess, Store, Transport},
 };
 
@@ -21,13 +21,17 @@ pub(super) fn of_config(warning: &Warning) -> Finding {
 }
 
 /// Of the connection and of its user. An embedded server is behind a socket of our own, and its superuser is who we are.
-pub(super) async fn warnings(database: &Database, answers: bool) -> Vec<Finding> {
+/// Where the ledger is folded, that takes rights on it.
+pub(super) async fn warnings(database: &Database, retention: &Retention, answers: bool) -> Vec<Finding> {
     if database.is_embedded() {
         return Vec::new();
     }
     let mut found: Vec<Finding> = transport(&database.store.transport()).into_iter().collect();
     // Whatever keeps this from being asked was reported where the tables were looked at.
-    if answers && let Ok(rights) = database.store.rights().await {
+    if answers && let Ok(mut rights) = database.store.rights().await {
+        if retention.ledger_days > 0 {
+            rights.excess.retain(|excess| *excess != Excess::ChangeLedger);
+        }
         found.extend(excess(&rights.user, &rights.excess));
     }
     found

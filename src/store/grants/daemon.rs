@@ -8,7 +8,11 @@ pub(super) const LEDGER: &str = "managed_user_changes";
 pub(super) const SEQUENCE: &str = "sync_runs_run_id_seq";
 
 /// Of the views those that the program asks itself.
-pub(super) const VIEWS: [&str; 2] = ["managed_users_history", "managed_users_freshness"];
+pub(super) const VIEWS: [&str; 3] = [
+    "managed_users_history",
+    "managed_users_freshness",
+    "deletable_runs",
+];
 
 /// The daemon may read all of it, and write these columns.
 pub(super) struct Table {
@@ -30,7 +34,7 @@ impl Table {
 }
 
 /// Every table that there is.
-pub(super) const TABLES: [Table; 14] = [
+pub(super) const TABLES: [Table; 16] = [
     Table {
         name: "managed_users",
         insert: &[
@@ -113,6 +117,7 @@ pub(super) const TABLES: [Table; 14] = [
             "resumes",
             "done_to",
             "error",
+            "failure",
         ],
         update: &[
             "outcome",
@@ -136,6 +141,7 @@ pub(super) const TABLES: [Table; 14] = [
             "planned_requests",
             "fetch_plan",
             "error",
+            "failure",
         ],
         // Of retention.
         delete: true,
@@ -228,6 +234,40 @@ pub(super) const TABLES: [Table; 14] = [
         name: "extra_fields",
         insert: &["field", "first_seen_at", "run_id"],
         update: &[],
+        delete: false,
+    },
+    Table {
+        name: "retention",
+        insert: &["token", "started_at", "heartbeat_at"],
+        update: &[
+            "token",
+            "started_at",
+            "heartbeat_at",
+            "finished_at",
+            "deleted_runs",
+            "deleted_rejects",
+            "deleted_versions",
+            "folded_users",
+            "users_in_doubt",
+            "history_from",
+        ],
+        delete: false,
+    },
+    Table {
+        name: "client_notices",
+        insert: &["client_id"],
+        update: &[
+            "told",
+            "told_at",
+            "alarmed",
+            "message_id",
+            "message_type",
+            "due",
+            "body",
+            "tries",
+            "next_try_at",
+            "claimed_until",
+        ],
         delete: false,
     },
     Table::read_only("forgotten_users"),

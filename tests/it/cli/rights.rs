@@ -104,6 +104,24 @@ async fn rights_that_no_pass_needs_are_warned_of_one_by_one() {
 }
 
 #[tokio::test]
+async fn rights_on_the_ledger_are_needless_only_where_it_is_not_folded() {
+    let mut setup = Setup::new(1, 1).await;
+    let cast = Cast::of(&setup.db, "public", true).await;
+    setup.database_url = cast.url(&cast.roles.daemon);
+    setup.configure("");
+    let found = warnings(&setup, 0).await;
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(
+        found[0]
+            .0
+            .ends_with(": it may update or delete what is in the ledger"),
+        "{found:?}"
+    );
+    setup.configure("[retention]\nledger_days = 30");
+    assert_eq!(warnings(&setup, 0).await, []);
+}
+
+#[tokio::test]
 async fn a_connection_that_others_could_read_is_warned_of() {
     let mut setup = Setup::new(1, 1).await;
     // A name that nobody has. What there is to say of each mode, the store's own test says.

@@ -157,6 +157,38 @@ async fn everything_that_passes_do_works_as_the_daemon() {
     stage.run(&["plan", "--requests"], 0).await;
     stage.run(&["verify"], 0).await;
     stage.run(&["status", "--output", "json"], 0).await;
+
+    // What is not kept.
+    execute(
+        &mut admin,
+        "update sync_runs set started_at = started_at - interval '1 year', finished_at = finished_at - interval '1 year'
+         where outcome = 'no_change'",
+    )
+    .await;
+    let pruned = stage.run(&["prune", "--output", "json"], 0).await.json();
+    assert!(pruned[0]["deleted"]["sync_runs"].as_i64() > Some(0), "{pruned:?}");
+}
+
+#[tokio::test]
+async fn a_daemon_that_was_granted_it_folds_the_ledger() {
+    let stage = Stage::new(3).await;
+    stage.sync(0).await;
+    stage.rename(stage.user(1), "Ada");
+    stage.sync(0).await;
+    let mut admin = stage.cast.admin().await;
+    execute(
+        &mut admin,
+        "update managed_user_changes set observed_at = observed_at - interval '5 days'",
+    )
+    .await;
+    stage.setup.configure("[retention]\nledger_days = 1");
+    let refused = stage.setup.run(&["prune"]).await.expect(1);
+    assert!(refused.to_string().contains("42501"), "{refused}");
+    execute(&mut admin, &stage.cast.script("public", true)).await;
+    let pruned = stage.run(&["prune", "--output", "json"], 0).await.json();
+    assert_eq!(pruned[0]["folded_users"], 1, "{pruned:?}");
+    let checked = stage.run(&["check"], 0).await;
+    assert!(!checked.stdout.contains("warn"), "{checked}");
 }
 
 #[tokio::test]
