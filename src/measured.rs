@@ -13,6 +13,7 @@ use metrics::{counter, histogram};
 use crate::model::RunOutcome;
 
 pub use exposition::{CONTENT_TYPE, Exposition};
+pub use names::METRICS;
 pub(crate) use names::*;
 
 /// What an HTTP try came to. `none`: there was no answer.

@@ -29,6 +29,7 @@ use crate::{
     config,
     health::{self, ClientHealth},
     live::Live,
+    measured,
     retry::Policy,
     server::View,
     store::{self, Claimed, Failed, Message, Store},
@@ -369,5 +370,5 @@ pub async fn try_receiver(webhook: &config::Webhook) -> Result<(), Undelivered> 
 }
 
 fn count(result: &'static str) {
-    metrics::counter!("calmirror_notifications_total", "result" => result).increment(1);
+    metrics::counter!(measured::NOTIFICATIONS, "result" => result).increment(1);
 }

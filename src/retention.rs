@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::Retention,
+    measured,
     model::{ClientId, rfc3339},
     store::{BegunPruning, Cutoffs, Deleted, Error, Place, Store},
     sync::with_retries,
@@ -254,7 +255,7 @@ impl Pruned {
 }
 
 fn counted(table: &'static str, rows: u64) -> u64 {
-    metrics::counter!("calmirror_retention_deleted_rows_total", "table" => table).increment(rows);
+    metrics::counter!(measured::RETENTION, "table" => table).increment(rows);
     rows
 }
 

@@ -103,7 +103,6 @@ pub(super) async fn serve(
         let (live, supervisor) = (live.clone(), Arc::clone(&supervisor));
         move || {
             live.beat();
-            metrics::gauge!("calmirror_scheduler_last_beat_timestamp_seconds").set(unix_seconds());
             // By this loop alone, so that a loop that hangs is noticed.
             supervisor.beat();
         }

@@ -16,7 +16,10 @@ use crate::clock::{Clock, SystemClock};
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// What becomes of a notification.
-const NOTIFIED: [&str; 2] = ["delivered", "failed"];
+const NOTIFIED: [&str; 3] = ["delivered", "failed", "gone"];
+
+/// Tables of which rows are deleted when they are old.
+const PRUNED: [&str; 3] = ["sync_runs", "rejects", "managed_user_changes"];
 
 /// The process has one recorder, as the `metrics` facade has it.
 static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
@@ -43,6 +46,9 @@ impl Exposition {
             names::describe_kept();
             for result in NOTIFIED {
                 counter!(names::NOTIFICATIONS, "result" => result).increment(0);
+            }
+            for table in PRUNED {
+                counter!(names::RETENTION, "table" => table).increment(0);
             }
             gauge!(names::RELOAD_OK).set(1.0);
             #[expect(clippy::cast_precision_loss, reason = "seconds since 1970")]

@@ -37,6 +37,42 @@ pub(crate) const RATE_LEFT: &str = "calmirror_rate_limit_remaining";
 pub(crate) const RATE_BLOCKED: &str = "calmirror_rate_limit_blocked";
 pub(crate) const BEAT: &str = "calmirror_scheduler_last_beat_timestamp_seconds";
 
+/// Every metric of ours with its kind, and those of the process that dashboards go by. Rules and dashboards rest on these names.
+pub const METRICS: [(&str, &str); 32] = [
+    (PASSES, "counter"),
+    (OBSERVED, "counter"),
+    (CHANGES, "counter"),
+    (REQUESTS, "counter"),
+    (NOTIFICATIONS, "counter"),
+    (RETENTION, "counter"),
+    (PASS_DURATION, "histogram"),
+    (REQUEST_DURATION, "histogram"),
+    (BATCH_DURATION, "histogram"),
+    (BUILD, "gauge"),
+    (DATABASE_UP, "gauge"),
+    (FRESH, "gauge"),
+    (LAG, "gauge"),
+    (LAST_COMPLETE, "gauge"),
+    (NEXT_PASS, "gauge"),
+    (PASS_RUNNING, "gauge"),
+    (LIVE, "gauge"),
+    (REMOVED, "gauge"),
+    (REJECTS, "gauge"),
+    (MISSING, "gauge"),
+    (HELD, "gauge"),
+    (REFUSED, "gauge"),
+    (RATE, "gauge"),
+    (RATE_LEFT, "gauge"),
+    (RATE_BLOCKED, "gauge"),
+    (BEAT, "gauge"),
+    (RELOAD_OK, "gauge"),
+    (RELOADED_AT, "gauge"),
+    ("process_resident_memory_bytes", "gauge"),
+    ("process_cpu_seconds_total", "counter"),
+    ("process_start_time_seconds", "gauge"),
+    ("process_open_fds", "gauge"),
+];
+
 /// From what an answer of the simulator takes to the longest time-out that is usual.
 pub(super) const REQUEST_BUCKETS: &[f64] = &[0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 

@@ -8,6 +8,7 @@ use super::{Force, Supervisor, unix_seconds};
 use crate::{
     config::{Config, Difference, Environment, Faults, Loaded, Secrets},
     daemon::Scheduled,
+    measured,
     server::View,
     shutdown::Reloads,
     telemetry,
@@ -39,7 +40,7 @@ pub(super) async fn reload_on(
         if reload(origin, force, channels).await {
             note_success();
         } else {
-            metrics::gauge!("calmirror_config_last_reload_successful").set(0.0);
+            metrics::gauge!(measured::RELOAD_OK).set(0.0);
         }
         supervisor.reloaded();
     }
@@ -47,8 +48,8 @@ pub(super) async fn reload_on(
 
 /// The configuration in force is the one that the operator wants.
 pub(super) fn note_success() {
-    metrics::gauge!("calmirror_config_last_reload_successful").set(1.0);
-    metrics::gauge!("calmirror_config_last_reload_success_timestamp_seconds").set(unix_seconds());
+    metrics::gauge!(measured::RELOAD_OK).set(1.0);
+    metrics::gauge!(measured::RELOADED_AT).set(unix_seconds());
 }
 
 /// False where the configuration cannot be used. It is then as if nobody had asked, but for the log.

@@ -1,46 +1,14 @@
 //! `/metrics` is what Prometheus takes, and has all that alarms and dashboards go by.
 
 use std::{
+    collections::BTreeSet,
     io::Write,
     process::{Command, Stdio},
 };
 
-use super::{Daemon, HARDLY_EVER};
+use calmirror::measured::METRICS;
 
-/// Every metric with its kind: rules and dashboards rest on these names.
-const METRICS: &[(&str, &str)] = &[
-    ("calmirror_passes_total", "counter"),
-    ("calmirror_users_observed_total", "counter"),
-    ("calmirror_changes_total", "counter"),
-    ("calmirror_requests_total", "counter"),
-    ("calmirror_notifications_total", "counter"),
-    ("calmirror_pass_duration_seconds", "histogram"),
-    ("calmirror_request_duration_seconds", "histogram"),
-    ("calmirror_batch_duration_seconds", "histogram"),
-    ("calmirror_build_info", "gauge"),
-    ("calmirror_database_up", "gauge"),
-    ("calmirror_fresh", "gauge"),
-    ("calmirror_lag_seconds", "gauge"),
-    ("calmirror_last_complete_pass_timestamp_seconds", "gauge"),
-    ("calmirror_next_pass_timestamp_seconds", "gauge"),
-    ("calmirror_pass_running", "gauge"),
-    ("calmirror_live_users", "gauge"),
-    ("calmirror_removed_users", "gauge"),
-    ("calmirror_rejects", "gauge"),
-    ("calmirror_missing_users", "gauge"),
-    ("calmirror_held_users", "gauge"),
-    ("calmirror_refused", "gauge"),
-    ("calmirror_rate_limit_requests", "gauge"),
-    ("calmirror_rate_limit_remaining", "gauge"),
-    ("calmirror_rate_limit_blocked", "gauge"),
-    ("calmirror_scheduler_last_beat_timestamp_seconds", "gauge"),
-    ("calmirror_config_last_reload_successful", "gauge"),
-    ("calmirror_config_last_reload_success_timestamp_seconds", "gauge"),
-    ("process_resident_memory_bytes", "gauge"),
-    ("process_cpu_seconds_total", "counter"),
-    ("process_start_time_seconds", "gauge"),
-    ("process_open_fds", "gauge"),
-];
+use super::{Daemon, HARDLY_EVER};
 
 #[tokio::test]
 async fn promtool_finds_nothing_wrong_and_every_metric_is_there() {
@@ -73,6 +41,16 @@ async fn promtool_finds_nothing_wrong_and_every_metric_is_there() {
         };
         assert!(text.lines().any(is_sample), "{name} has no sample:\n{text}");
     }
+    let exported: Vec<_> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
+        .filter(|name| name.starts_with("calmirror_"))
+        .collect();
+    let distinct: BTreeSet<_> = exported.iter().copied().collect();
+    assert_eq!(exported.len(), distinct.len(), "one is there twice:\n{text}");
+    let listed = METRICS.iter().map(|(name, _)| *name);
+    let listed: BTreeSet<_> = listed.filter(|name| name.starts_with("calmirror_")).collect();
+    assert_eq!(distinct, listed);
     let version = format!(
         "calmirror_build_info{{version=\"{}\"}}",
         env!("CARGO_PKG_VERSION")
@@ -96,6 +74,14 @@ async fn promtool_finds_nothing_wrong_and_every_metric_is_there() {
         let series = format!("calmirror_changes_total{{client=\"acme\",kind=\"{kind}\"}}");
         let expected = if kind == "insert" { 7.0 } else { 0.0 };
         assert_eq!(samples.value(&series), Some(expected), "{series}");
+    }
+    for table in ["sync_runs", "rejects", "managed_user_changes"] {
+        let series = format!("calmirror_retention_deleted_rows_total{{table=\"{table}\"}}");
+        assert_eq!(samples.value(&series), Some(0.0), "{series}");
+    }
+    for result in ["delivered", "failed", "gone"] {
+        let series = format!("calmirror_notifications_total{{result=\"{result}\"}}");
+        assert_eq!(samples.value(&series), Some(0.0), "{series}");
     }
     check(text);
     daemon.stop().await;
