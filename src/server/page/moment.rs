@@ -1,10 +1,15 @@
 //! Times as people read them: how long ago, and when exactly.
 
-use chrono::{DateTime, NaiveDateTime, SecondsFormat, TimeDelta, Utc};
+use chrono::{DateTime, Datelike as _, NaiveDateTime, SecondsFormat, TimeDelta, Utc};
 use maud::{Markup, html};
 
 /// An instant as an address may have it: with a zone, or, as a browser's form sends it, without one, which means UTC.
 pub(super) fn instant(text: &str) -> Option<DateTime<Utc>> {
+    // Postgres goes less far back than chrono.
+    parsed(text).filter(|time| (1..=9999).contains(&time.year()))
+}
+
+fn parsed(text: &str) -> Option<DateTime<Utc>> {
     // In an address a plus sign may have become a space.
     let text = text.trim().replace(' ', "+");
     if let Ok(time) = DateTime::parse_from_rfc3339(&text) {

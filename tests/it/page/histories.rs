@@ -28,6 +28,24 @@ async fn told() -> (Site, i64, Vec<String>) {
     (site, user, zones)
 }
 
+#[tokio::test]
+async fn instants_of_any_age_are_answered() {
+    let (site, user, _) = told().await;
+    for (at, expected) in [
+        ("-9999-01-01T00:00", 400),
+        ("-262143-01-01T00:00:00", 400),
+        ("%2B262142-12-31T23:59:59", 400),
+        ("0001-01-01T00:00:00Z", 200),
+        ("9999-12-31T23:59:59.999999999Z", 200),
+    ] {
+        for route in ["/users", "/api/v1/users"] {
+            let answer = site.get(&format!("{route}/{user}?at={at}")).await;
+            assert_eq!(answer.status, expected, "{at}: {answer:?}");
+        }
+    }
+    site.close().await;
+}
+
 const ZONE: &str = "[...document.querySelectorAll('.state > div')].find((row) => \
                     row.querySelector('dt').firstChild.data === 'time_zone').querySelector('dd').textContent";
 
