@@ -13,7 +13,7 @@ use tokio::{
 use super::View;
 use crate::{
     health::{self, ClientHealth},
-    store::{self, Store, UserCounts},
+    store::{self, UserCounts},
 };
 
 /// How long an answer is good for.
@@ -72,6 +72,8 @@ pub(super) struct Looks {
 #[derive(Debug)]
 struct Counted {
     at: Instant,
+    /// Another configuration may have another database.
+    of: Weak<View>,
     /// What was the news then.
     news: u64,
     counts: Arc<Vec<UserCounts>>,
@@ -103,18 +105,20 @@ impl Looks {
     }
 
     /// How many users each client has; none if the database does not say. `news` counts what could have changed it.
-    pub(super) async fn counts(&self, store: &Store, news: u64) -> Option<Arc<Vec<UserCounts>>> {
+    pub(super) async fn counts(&self, view: &Arc<View>, news: u64) -> Option<Arc<Vec<UserCounts>>> {
         let mut newest = self.counted.lock().await;
         if let Some(counted) = newest.as_ref()
             && counted.at.elapsed() < COUNTS_GOOD_FOR
             && counted.news == news
+            && counted.of.as_ptr() == Arc::as_ptr(view)
         {
             return Some(Arc::clone(&counted.counts));
         }
-        let counts = timeout(PATIENCE * 3, store.user_counts()).await.ok()?.ok()?;
+        let counts = timeout(PATIENCE * 3, view.store.user_counts()).await.ok()?.ok()?;
         let counts = Arc::new(counts);
         *newest = Some(Counted {
             at: Instant::now(),
+            of: Arc::downgrade(view),
             news,
             counts: Arc::clone(&counts),
         });

@@ -21,7 +21,7 @@ pub(super) async fn metrics(State(context): State<Context>) -> impl IntoResponse
     let look = context.looks.look(&view).await;
     let news = *context.live.news().borrow();
     let counts = match look.health {
-        Ok(_) => context.looks.counts(&view.store, news).await,
+        Ok(_) => context.looks.counts(&view, news).await,
         Err(_) => None,
     };
     let names = view.clients.iter().map(|client| client.client.name.as_str());

@@ -66,7 +66,7 @@ pub(super) async fn status(State(context): State<Context>) -> Json<Status> {
     let look = context.looks.look(&view).await;
     let news = *context.live.news().borrow();
     let counts = match look.health {
-        Ok(_) => context.looks.counts(&view.store, news).await,
+        Ok(_) => context.looks.counts(&view, news).await,
         Err(_) => None,
     };
     let now = SystemClock.now();
