@@ -277,10 +277,27 @@ async fn watch(mut view: watch::Receiver<Arc<View>>, live: Live, cancel: &Cancel
         let notifier = of(&current.config.notify);
         loop {
             let rest = Instant::now() + Pace::default().rest;
-            let wait = match &notifier {
-                Some(notifier) => look(notifier, &current, cancel).await,
-                None => None,
+            // Another configuration may have another receiver, and does not wait for this one.
+            let until = cancel.child_token();
+            let looking = async {
+                let wait = match &notifier {
+                    Some(notifier) => look(notifier, &current, &until).await,
+                    None => None,
+                };
+                until.cancel();
+                wait
             };
+            let reloaded = async {
+                let changed = until.run_until_cancelled(view.changed()).await;
+                until.cancel();
+                changed
+            };
+            let (wait, reloaded) = tokio::join!(looking, reloaded);
+            match reloaded {
+                Some(Ok(())) => break,
+                Some(Err(_)) => return,
+                None => {}
+            }
             let due = async {
                 let Some(wait) = wait else {
                     return std::future::pending().await;

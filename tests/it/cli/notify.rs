@@ -100,6 +100,31 @@ async fn a_receiver_that_does_not_answer_holds_up_neither_passes_nor_the_end() {
 }
 
 #[tokio::test]
+async fn another_receiver_is_told_as_soon_as_it_is_configured() {
+    let (setup, receiver) = refused().await;
+    let sections = format!(
+        "{EVERY_SECOND}{}",
+        WEBHOOK.replace("{ env = \"URL\" }", "{ file = \"url\" }")
+    );
+    setup.configure(&sections);
+    setup.workplace.write("url", &receiver.url());
+    receiver.script([Reaction::Hang]);
+    let mut program = setup.workplace.start(&["run"]);
+    receiver.came(1).await;
+    let other = Receiver::start().await;
+    setup.workplace.write("url", &other.url());
+    program.signal(Signal::SIGHUP);
+    program.logged("configuration reloaded").await;
+    assert_eq!(other.came(1).await[0].kind(), "client.refused");
+    program.logged("told the webhook").await;
+    let log = stop(program).await;
+    assert!(
+        !log.contains("did not answer in time"),
+        "the first one was waited for: {log}"
+    );
+}
+
+#[tokio::test]
 async fn check_tries_the_webhook_where_it_is_asked_to() {
     let mut setup = Setup::new(1, 3).await;
     let ended = setup.run(&["check", "--notify"]).await.expect(2);
