@@ -85,7 +85,6 @@ pub(super) async fn serve(
     let (views, view) = watch::channel(Arc::new(mirror.view()));
     // It answers as long as passes are under way, which is longer than they are begun.
     let closing = CancellationToken::new();
-    let context = Context::new(view.clone(), live.clone(), closing.clone());
     // A task of its own, so that no pass waits for it, and a panic of it ends nothing else.
     let mut messages = JoinSet::new();
     let silence = shutdown.token().child_token();
@@ -107,6 +106,7 @@ pub(super) async fn serve(
             supervisor.beat();
         }
     };
+    let shown = view.clone();
     let daemon = async {
         let served = daemon::serve(
             Arc::new(passes),
@@ -123,6 +123,8 @@ pub(super) async fn serve(
     };
     let answers = async {
         if let Some(server) = server {
+            // Without a server nothing is counted: it would pile up where nobody scrapes.
+            let context = Context::new(shown, live.clone(), closing.clone());
             server.serve(context).await;
         }
     };
