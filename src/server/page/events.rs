@@ -71,7 +71,8 @@ struct Told {
     _place: OwnedSemaphorePermit,
 }
 
-fn told(context: Context, place: OwnedSemaphorePermit) -> impl Stream<Item = Result<Event, Infallible>> {
+fn told(mut context: Context, place: OwnedSemaphorePermit) -> impl Stream<Item = Result<Event, Infallible>> {
+    context.view.mark_unchanged();
     let mut look = interval(LOOK_EVERY);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut news = context.live.news();
@@ -91,12 +92,14 @@ fn told(context: Context, place: OwnedSemaphorePermit) -> impl Stream<Item = Res
 }
 
 impl Told {
-    /// The next event; none when the process ends.
+    /// The next event; none when the process ends, or goes by another configuration. A browser asks anew then: the page shows other
+    /// clients, perhaps, or wants another token.
     async fn next(&mut self) -> Option<Event> {
         loop {
             tokio::select! {
                 biased;
                 () = self.context.closing.cancelled() => return None,
+                _ = self.context.view.changed() => return None,
                 changed = self.news.changed() => {
                     changed.ok()?;
                     let count = *self.news.borrow_and_update();
