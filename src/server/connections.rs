@@ -8,6 +8,7 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
+use socket2::SockRef;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
@@ -20,6 +21,9 @@ const CONNECTIONS: usize = 128;
 
 /// From the opening of a connection, or the end of an answer, to the end of the next request's headers.
 const HEADERS_WITHIN: Duration = Duration::from_secs(10);
+
+/// From an answer, or a part of a stream, to the client's taking it. Otherwise one that reads nothing would keep its place for ever.
+const READ_WITHIN: Duration = Duration::from_secs(20);
 
 /// The first line and all headers.
 const HEADER_BYTES: usize = 16 * 1024;
@@ -61,6 +65,9 @@ pub(super) async fn serve(listener: &TcpListener, router: Router, closing: &Canc
 }
 
 async fn connection(stream: TcpStream, router: Router, closing: CancellationToken) {
+    if let Err(error) = SockRef::from(&stream).set_tcp_user_timeout(Some(READ_WITHIN)) {
+        tracing::debug!(%error, "a connection has no time-out for what is sent");
+    }
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADERS_WITHIN)

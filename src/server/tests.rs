@@ -108,6 +108,56 @@ async fn a_connection_that_says_nothing_or_half_a_request_is_closed() {
     );
 }
 
+/// Serves what a test asks for until it has ended.
+async fn served(context: Context, routes: Router, asking: impl AsyncFnOnce(std::net::SocketAddr)) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let asking = async {
+        asking(address).await;
+        context.closing.cancel();
+    };
+    tokio::join!(connections::serve(&listener, routes, &context.closing), asking);
+}
+
+#[tokio::test]
+async fn a_client_that_reads_nothing_is_let_go() {
+    let (_views, context) = context();
+    let routes = Router::new().route("/much", get(async || "x".repeat(1 << 20)));
+    let routes = guarded(routes, context.clone());
+    served(context, routes, async |address| {
+        let mut stream = TcpStream::connect(address).await.expect("it listens");
+        let request = "GET /much HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(64);
+        stream.write_all(request.as_bytes()).await.expect("it reads");
+        // Nothing is read, and yet the end is noticed.
+        let ended = stream.ready(tokio::io::Interest::ERROR);
+        let ended = tokio::time::timeout(Duration::from_secs(60), ended).await;
+        assert!(ended.is_ok(), "the connection is still open");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_the_configuration_that_let_it_in() {
+    let (views, context) = context();
+    let routes = router(context.clone());
+    served(context, routes, async |address| {
+        for _ in 0..2 {
+            let mut stream = TcpStream::connect(address).await.expect("it listens");
+            let request = "GET /events HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+            stream.write_all(request.as_bytes()).await.expect("it reads");
+            let mut said = Vec::new();
+            while !String::from_utf8_lossy(&said).contains("event: changed") {
+                let read = stream.read_buf(&mut said).await.expect("it answers");
+                assert!(read > 0, "{}", String::from_utf8_lossy(&said));
+            }
+            views.send_replace(view(&["acme"]));
+            let rest = tokio::time::timeout(Duration::from_secs(30), stream.read_to_end(&mut said));
+            rest.await.expect("it ends").expect("in good order");
+        }
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn an_answer_that_takes_too_long_is_given_up() {
     tokio::time::pause();
