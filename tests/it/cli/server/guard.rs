@@ -6,7 +6,18 @@ use super::{Daemon, HARDLY_EVER};
 use crate::support::http::Answer;
 
 /// What is for people and scrapers; probes are asked for otherwise.
-const ROUTES: [&str; 3] = ["/metrics", "/api/v1/status", "/no/such/thing"];
+const ROUTES: [(&str, u16); 10] = [
+    ("/metrics", 200),
+    ("/api/v1/status", 200),
+    ("/no/such/thing", 404),
+    ("/", 200),
+    ("/users?id=1", 303),
+    ("/users/1", 404),
+    ("/users/x?at=now", 400),
+    ("/assets/page.js", 404),
+    ("/api/v1/overview", 200),
+    ("/api/v1/users/1", 404),
+];
 const PROBES: [&str; 2] = ["/healthz", "/readyz"];
 const WITH_TOKEN: &str = "[server]\ntoken = { env = \"TOKEN\" }";
 
@@ -49,8 +60,7 @@ async fn a_token_is_asked_for_where_there_is_one_and_probes_do_without() {
     let daemon = Daemon::of(3, &with_token()).await;
     daemon.until_ready(200, "ok", None).await;
     let right = [("authorization", "Bearer s3cr3t-t0ken")];
-    for route in ROUTES {
-        let expected = if route == "/no/such/thing" { 404 } else { 200 };
+    for (route, expected) in ROUTES.into_iter().chain([("/events", 0)]) {
         let wrong = [
             &[][..],
             &[("authorization", "Bearer s3cr3t-t0ke")],
@@ -80,6 +90,10 @@ async fn a_token_is_asked_for_where_there_is_one_and_probes_do_without() {
                 .status,
             401
         );
+        if route == "/events" {
+            // With the token it has no end: see the tests of the page.
+            continue;
+        }
         assert_eq!(daemon.get_with(route, &right).await.status, expected, "{route}");
         let basic = [("authorization", RIGHT_BASIC)];
         assert_eq!(daemon.get_with(route, &basic).await.status, expected, "{route}");
@@ -140,10 +154,15 @@ async fn a_host_that_is_not_ours_is_misdirected_unless_a_probe_says_it() {
         ("Host: localhost\r\nHost: localhost".to_owned(), 400),
     ];
     for (host, expected) in &cases {
-        for route in ["/metrics", "/api/v1/status"] {
+        for (route, well) in ROUTES {
+            let expected = if *expected == 200 { &well } else { expected };
             let answer = daemon.raw(&[&format!("GET {route} HTTP/1.1"), host]).await;
-            assert_eq!(answer.status, *expected, "{host}");
+            assert_eq!(answer.status, *expected, "{route} {host}");
             assert_secured(&answer);
+        }
+        if *expected != 200 {
+            let answer = daemon.raw(&["GET /events HTTP/1.1", host]).await;
+            assert_eq!(answer.status, *expected, "{host}");
         }
         let probe = daemon.raw(&["GET /readyz HTTP/1.1", host]).await;
         assert_eq!(probe.status, 200, "{host}");
@@ -198,10 +217,15 @@ async fn pages_of_other_sites_read_nothing_and_links_may_be_followed() {
         ),
     ];
     for (headers, expected) in cases {
-        for route in ["/metrics", "/api/v1/status", "/readyz"] {
+        for (route, well) in ROUTES.into_iter().chain([("/readyz", 200)]) {
             let answer = daemon.get_with(route, headers).await;
+            let expected = if expected == 200 { well } else { expected };
             assert_eq!(answer.status, expected, "{route} {headers:?}");
             assert_secured(&answer);
+        }
+        if expected != 200 {
+            let answer = daemon.get_with("/events", headers).await;
+            assert_eq!(answer.status, expected, "{headers:?}");
         }
     }
     daemon.stop().await;
@@ -211,7 +235,8 @@ async fn pages_of_other_sites_read_nothing_and_links_may_be_followed() {
 async fn nothing_is_taken_but_get_and_head_without_a_body() {
     let daemon = Daemon::of(3, HARDLY_EVER).await;
     daemon.until_ready(200, "ok", None).await;
-    for route in ROUTES.iter().chain(&PROBES) {
+    let routes = ROUTES.iter().map(|(route, _)| route);
+    for route in routes.chain(&PROBES) {
         for method in [
             "POST",
             "PUT",
@@ -253,16 +278,32 @@ async fn without_show_values_no_answer_holds_one() {
             .fetch_all(&daemon.setup.pool().await)
             .await
             .expect("users can be read");
-    let values: Vec<String> = rows
+    let mut values: Vec<String> = rows
         .iter()
         .flat_map(|row| (0..row.len()).filter_map(|column| row.get::<Option<String>, _>(column)))
         .filter(|value| value.len() > 4)
         .collect();
     assert!(values.len() >= 10, "{values:?}");
     let users = daemon.setup.clients[0].users.clone();
-    let mut routes = vec!["/".to_owned(), "/metrics".to_owned(), "/api/v1/status".to_owned()];
+    // A second version of each, so that old values are there beside new ones.
+    for user in &users {
+        let patch = serde_json::json!({"name": "Augusta Ada", "bio": "Countess of Lovelace"});
+        daemon
+            .setup
+            .simulator
+            .patch_user(*user, patch)
+            .expect("it is there");
+    }
+    daemon.setup.run(&["sync"]).await.expect(0);
+    values.extend(["Augusta Ada".to_owned(), "Countess of Lovelace".to_owned()]);
+    let mut routes: Vec<_> = ROUTES.map(|(route, _)| route.to_owned()).into();
     routes.extend(PROBES.map(str::to_owned));
-    routes.extend(users.iter().map(|user| format!("/users/{user}")));
+    for user in users {
+        for query in ["", "?at=2100-01-01T00:00:00Z", "?before=2"] {
+            routes.push(format!("/users/{user}{query}"));
+            routes.push(format!("/api/v1/users/{user}{query}"));
+        }
+    }
     for route in routes {
         let answer = daemon.get(&route).await;
         let text = String::from_utf8(answer.body).expect("UTF-8");

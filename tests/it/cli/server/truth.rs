@@ -1,6 +1,10 @@
 //! Whatever happens, health, readiness and metrics say what is.
 
+use std::time::{Duration, Instant};
+
 use calmirror::simulator::{Answer, Refusal, Target};
+use nix::sys::signal::Signal;
+use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use super::{Daemon, HARDLY_EVER, Samples, Setup};
 use crate::support::{TestDb, gate::Gate};
@@ -196,6 +200,51 @@ async fn a_database_without_tables_is_not_ready_and_one_without_a_pass_is_degrad
     daemon.setup.run(&["sync"]).await.expect(0);
     daemon.until_ready(200, "ok", None).await;
     daemon.stop().await;
+}
+
+#[tokio::test]
+async fn users_are_those_of_the_database_in_force() {
+    let mut daemon = Daemon::of(3, HARDLY_EVER).await;
+    daemon
+        .until("users", |samples| samples.acme("live_users") == Some(3.0))
+        .await;
+    let other = TestDb::new().await;
+    daemon.setup.database_url = other.url();
+    daemon.setup.configure(HARDLY_EVER);
+    daemon.program.signal(Signal::SIGHUP);
+    daemon.program.logged("configuration reloaded").await;
+    assert_eq!(daemon.samples().await.acme("live_users"), Some(0.0));
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn neither_a_silent_database_nor_a_slow_client_holds_up_the_end() {
+    let mut setup = Setup::new(1, 20).await;
+    let (mut gate, url) = Gate::before_database(&setup.db);
+    gate.open();
+    setup.database_url = url;
+    let mut daemon = Daemon::start(setup, EVERY_SECOND).await;
+    daemon.until_ready(200, "ok", None).await;
+    gate.freeze();
+    daemon
+        .until("a pass that hangs", |samples| {
+            samples.value("calmirror_database_up") == Some(0.0) && samples.acme("pass_running") == Some(1.0)
+        })
+        .await;
+    let mut half = TcpStream::connect(daemon.address).await.expect("it listens");
+    half.write_all(b"GET /readyz HTTP/1.1\r\nHost: loc")
+        .await
+        .expect("it reads");
+    daemon.program.signal(Signal::SIGTERM);
+    let signalled = Instant::now();
+    daemon.program.logged("told to end").await;
+    let ended = daemon.program.end().await.expect(0);
+    // After that, systemd and Docker kill.
+    assert!(
+        signalled.elapsed() < Duration::from_secs(10),
+        "{:?}\n{ended}",
+        signalled.elapsed()
+    );
 }
 
 #[tokio::test]
