@@ -51,11 +51,17 @@ use crate::{
 )]
 pub struct Cli {
     /// Configuration [default: config.toml, then /etc/calmirror/config.toml]
-    #[arg(long, value_name = "FILE", global = true)]
+    #[arg(long, value_name = "FILE", global = true, display_order = 900)]
     config: Option<PathBuf>,
 
     /// How results are printed
-    #[arg(long, value_name = "FORMAT", global = true, default_value = "text")]
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        global = true,
+        default_value = "text",
+        display_order = 901
+    )]
     output: Output,
 
     #[command(subcommand)]

@@ -68,6 +68,14 @@ const COMMANDS: &[(&str, &[Example])] = &[
                 "calmirror check --health",
                 "Ask the daemon of this configuration whether it is alive, as a container does",
             ),
+            example(
+                "calmirror check --offline",
+                "See whether the daemon would take the configuration",
+            ),
+            example(
+                "calmirror check --notify",
+                "See the rest, and whether the webhook takes a message",
+            ),
         ],
     ),
     (
@@ -150,6 +158,13 @@ const COMMANDS: &[(&str, &[Example])] = &[
         )],
     ),
     (
+        "prune",
+        &[
+            example("calmirror prune --dry-run", "See what would be deleted"),
+            example("calmirror prune", "Delete it now, whenever it was last done"),
+        ],
+    ),
+    (
         "verify",
         &[
             example("calmirror verify", "See whether anybody edited the mirror"),
@@ -166,6 +181,19 @@ const COMMANDS: &[(&str, &[Example])] = &[
             "calmirror migrate",
             "Make or upgrade the tables ahead of the first pass",
         )],
+    ),
+    (
+        "grants",
+        &[
+            example(
+                "calmirror grants | psql -v ON_ERROR_STOP=1 \"$ADMIN_URL\"",
+                "Make the roles, or bring their rights up to this version",
+            ),
+            example(
+                "calmirror grants --with-ledger-retention",
+                "Print them where retention.ledger_days is set",
+            ),
+        ],
     ),
     (
         "config",

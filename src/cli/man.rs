@@ -56,7 +56,7 @@ const FILES: [(&str, &str); 5] = [
 ];
 
 /// Variables that are read.
-pub(super) const ENVIRONMENT: [(&str, &str); 8] = [
+pub(super) const ENVIRONMENT: [(&str, &str); 10] = [
     (
         "CALMIRROR__SECTION__KEY",
         "Overrides a key of the configuration, as CALMIRROR__DATABASE__URL does database.url.",
@@ -82,6 +82,11 @@ pub(super) const ENVIRONMENT: [(&str, &str); 8] = [
     (
         "TMPDIR",
         "Where short-lived files, and those of the demo, are kept.",
+    ),
+    ("NOTIFY_SOCKET", "Where systemd hears how the daemon is."),
+    (
+        "WATCHDOG_USEC, WATCHDOG_PID",
+        "How often systemd wants a sign of life, and of which process.",
     ),
 ];
 
