@@ -84,7 +84,7 @@ where
 }
 
 /// Moves all that passes wrote into the past, each a day further than the one after it; the newest to so many days ago.
-async fn date_back(pool: &PgPool, newest: i64) {
+pub(crate) async fn date_back(pool: &PgPool, newest: i64) {
     execute(
         pool,
         format!(

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use self::shape::Shapes;
 use super::Setup;
 use crate::{
+    retention::date_back,
     support::{gate::Gate, program::Workplace},
     verify::edit,
 };
@@ -34,6 +35,7 @@ async fn error(workplace: &Workplace, arguments: &[&str], code: i32) -> Vec<Valu
 async fn every_command_prints_the_json_that_is_documented() {
     let mut shapes = Shapes::documented();
     passes(&mut shapes).await;
+    kept(&mut shapes).await;
     configurations(&mut shapes).await;
     servers(&mut shapes).await;
     failures(&mut shapes).await;
@@ -121,6 +123,32 @@ async fn passes(shapes: &mut Shapes) {
         "status --watch: the database is away",
         &watch.end().await.expect(0).json(),
     );
+}
+
+/// What has to do with what is not kept for ever.
+async fn kept(shapes: &mut Shapes) {
+    let setup = Setup::new(1, 3).await;
+    setup.configure("[retention]\nledger_days = 10");
+    lines(&setup, &["sync"], &[0]).await;
+    let user = setup.clients[0].users[0];
+    setup
+        .simulator
+        .patch_user(user, json!({ "timeZone": "Asia/Tokyo" }))
+        .expect("the user can be changed");
+    lines(&setup, &["sync"], &[0]).await;
+    let pool = setup.pool().await;
+    date_back(&pool, 20).await;
+    pool.close().await;
+    shapes.hold("prune", &lines(&setup, &["prune", "--dry-run"], &[0]).await);
+    let pruned = lines(&setup, &["prune"], &[0]).await;
+    assert_eq!(pruned[0]["deleted"]["managed_user_changes"], 1, "{pruned:?}");
+    shapes.hold("prune", &pruned);
+    shapes.hold("status", &lines(&setup, &["status"], &[0]).await);
+    shapes.hold(
+        "history",
+        &lines(&setup, &["history", &user.to_string()], &[0]).await,
+    );
+    shapes.hold("grants", &lines(&setup, &["grants"], &[0]).await);
 }
 
 fn hold_plan(shapes: &mut Shapes, lines: &[Value]) {
