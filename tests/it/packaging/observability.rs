@@ -7,7 +7,7 @@ use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use super::{read, yaml};
-use crate::support::TestDb;
+use crate::{docs::anchors, support::TestDb};
 
 /// The metrics that are exported, as a test of `/metrics` finds them.
 fn exported() -> impl Iterator<Item = &'static str> {
@@ -117,20 +117,6 @@ fn every_metric_is_in_the_table_of_metrics() {
         .filter_map(|line| line.split('`').nth(1))
         .collect();
     assert_eq!(told, exported().collect::<BTreeSet<_>>());
-}
-
-/// As GitHub makes them.
-fn anchors(document: &str) -> BTreeSet<String> {
-    let headings = document.lines().filter(|line| line.starts_with('#'));
-    headings
-        .map(|line| {
-            let heading = line.trim_start_matches('#').trim().to_lowercase();
-            let kept = heading
-                .chars()
-                .filter(|c| c.is_alphanumeric() || *c == ' ' || *c == '-');
-            kept.map(|c| if c == ' ' { '-' } else { c }).collect()
-        })
-        .collect()
 }
 
 #[test]
