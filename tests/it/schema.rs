@@ -1,5 +1,6 @@
 //! What the database's schema promises to those who read it.
 
+mod columns;
 mod inserts;
 mod ledger;
 mod targets;
