@@ -13,11 +13,10 @@
 //! - [`compare`], [`guard`]: what differs, and whether removals may be applied. [`verify`]: whether ledger and mirror agree.
 //!   Pure.
 //! - [`calcom`]: one request and what its answer proves. [`store`]: all SQL. [`sync`]: one pass over both.
-//! - [`health`]: how far each client's mirror can be trusted, and why no further.
-//! - [`measured`]: what is counted and timed, for Prometheus.
-//! - [`schedule`], [`daemon`]: ticks, and the passes that they become. [`live`], [`server`]: what the daemon does now, and
-//!   says over HTTP.
+//! - [`measured`]: what is counted and timed, for Prometheus. [`health`]: how far each client's mirror can be trusted, and why
+//!   no further.
 //! - [`schedule`], [`daemon`]: ticks, and the passes that they become. [`retention`]: what is deleted beside them.
+//! - [`live`], [`server`]: what the daemon does now, and says over HTTP. [`notify`]: whom a webhook tells of trouble.
 //! - [`embedded`], [`simulator`]: a local Postgres, and a stand-in for Cal.com.
 //! - [`telemetry`], [`shutdown`], [`systemd`], [`cli`]: log lines, signals, the supervisor, commands. [`crash_point`]: where tests kill the program.
 //!
