@@ -98,6 +98,9 @@ enum Command {
     /// Show every change of one user
     History(history::HistoryArgs),
     /// Erase all that the mirror holds of one user, for good
+    ///
+    /// The row, every version in the ledger, and rejects. What stays is the id and the time, so that no pass mirrors the user
+    /// again. Backups and replicas are not reached, and neither is Cal.com.
     Forget(forget::ForgetArgs),
     /// Delete what `[retention]` does not keep, as `run` does once a day
     Prune(prune::PruneArgs),
@@ -106,6 +109,10 @@ enum Command {
     /// Bring the database's tables up to this version
     Migrate,
     /// Print the SQL for three roles that may do no more than they have to
+    ///
+    /// The migrator owns the tables and runs `migrate`, `forget` and `verify --repair`; the daemon makes passes; the reader reads
+    /// users and their history. The database is not asked. Run the SQL after each upgrade, the first time as a superuser or as
+    /// the owner of the tables, and set passwords then.
     Grants(grants::GrantsArgs),
     /// Print the effective configuration, secrets masked
     Config,

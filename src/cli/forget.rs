@@ -11,9 +11,6 @@ use crate::{
 };
 
 /// Erase all that the mirror holds of one user, for good
-///
-/// The row, every version in the ledger, and rejects. What stays is the id and the time, so that no pass mirrors the user
-/// again. Backups and replicas are not reached, and neither is Cal.com.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ForgetArgs {
     /// The managed user's id

@@ -12,10 +12,6 @@ use crate::{
 };
 
 /// Print the SQL for three roles that may do no more than they have to
-///
-/// The migrator owns the tables and runs `migrate`, `forget` and `verify --repair`; the daemon makes passes; the reader reads
-/// users and their history. The database is not asked. Run the SQL after each upgrade, the first time as a superuser or as
-/// the owner of the tables, and set passwords then.
 #[derive(Clone, Debug, clap::Args)]
 pub struct GrantsArgs {
     /// The role that owns the tables
