@@ -153,8 +153,9 @@ impl Grants {
     /// The same for people, with comments.
     pub fn script(&self) -> String {
         let mut script = String::from(
-            "-- The roles of calmirror and their rights, for a superuser or the owner of the database and its tables.\n\
-             -- Needs the tables of this version: `calmirror migrate` makes them. To be run again after each upgrade.\n",
+            "-- The roles of calmirror and their rights, for a superuser or for the owner of\n\
+             -- the database and its tables. Needs the tables of this version, which\n\
+             -- `calmirror migrate` makes. To be run again after each upgrade.\n",
         );
         for part in self.parts() {
             script.push('\n');
@@ -369,8 +370,9 @@ impl Grants {
         let daemon = quote_identifier(&self.roles.daemon);
         let schema = quote_identifier(&self.schema);
         Part {
-            comment: "What later versions make: the daemon may read tables, nobody may call functions. The rest is granted by their\n\
-                      own `calmirror grants`. Of functions not in the schema alone, since there nothing can be taken from public.",
+            comment: "What later versions make: the daemon may read tables, nobody may call\n\
+                      functions. The rest is granted by their own `calmirror grants`. Of functions\n\
+                      not in the schema alone, since there nothing can be taken from public.",
             statements: vec![
                 format!(
                     "alter default privileges for role {migrator} in schema {schema} grant select on tables to {daemon}"
