@@ -109,7 +109,7 @@ pub(crate) async fn date_back(pool: &PgPool, newest: i64) {
 }
 
 /// That ledger, mirror, function and view prove each other.
-async fn assert_verified(store: &Store, seed: u64) {
+pub(crate) async fn assert_verified(store: &Store, seed: u64) {
     let instants = Instants { count: 30, seed };
     let mut verification = store
         .begin_verification(instants, None)

@@ -4,6 +4,7 @@ mod columns;
 mod inserts;
 mod ledger;
 mod targets;
+mod upgrade;
 
 use std::time::Duration;
 
