@@ -4,18 +4,19 @@ use super::{Error, tx::Tx};
 use crate::model::UserId;
 
 /// That each of these users' rows, which are about to become these versions, is as its newest entry in the ledger. Rows that
-/// somebody else has written since they were read are left to the write, which finds a conflict.
+/// somebody else has written since they were read are left to the write, which finds a conflict. One that finds no row to update
+/// would insert it, as if the user were new.
 ///
 /// # Errors
 ///
-/// [`Error::Edited`] with those that are not.
+/// [`Error::Edited`] with those that are not; [`Error::Conflict`] when neither row nor ledger is left of a user that had both.
 pub(super) async fn check(tx: &mut Tx, users: &[i64], versions: &[i32]) -> Result<(), Error> {
     if users.is_empty() {
         return Ok(());
     }
-    let edited = sqlx::query_scalar!(
+    let edited = sqlx::query!(
         r#"
-        select due.id as "id!"
+        select due.id as "id!", m.id is null and newest.version is null as "is_gone!"
         from unnest($1::bigint[], $2::integer[]) as due (id, version)
         -- Looked up one by one, whatever the plan.
         left join lateral (select * from managed_users where id = due.id limit 1) as m on true
@@ -32,7 +33,7 @@ pub(super) async fn check(tx: &mut Tx, users: &[i64], versions: &[i32]) -> Resul
             limit 1
         ) as event on true
         where case
-            when m.id is null then newest.version is not null and due.version = 1
+            when m.id is null then newest.version is not null or due.version > 1
             when m.version <> due.version - 1 then false
             when m.version is distinct from newest.version then true
             when event.is_removed <> (m.removed_at is not null) then true
@@ -53,7 +54,9 @@ pub(super) async fn check(tx: &mut Tx, users: &[i64], versions: &[i32]) -> Resul
     .await?;
     if edited.is_empty() {
         Ok(())
+    } else if edited.iter().any(|user| user.is_gone) {
+        Err(Error::Conflict)
     } else {
-        Err(Error::Edited(edited.into_iter().map(UserId).collect()))
+        Err(Error::Edited(edited.iter().map(|user| UserId(user.id)).collect()))
     }
 }

@@ -2,11 +2,13 @@
 
 use calmirror::{
     compare::{self, ChangeSet},
-    model::{ClientId, RunOutcome},
+    model::{ClientId, RunOutcome, UserId},
     simulator::{Answer, RateLimit, Simulator, SimulatorConfig, Target},
     store::{Error, Run, Settings, Store},
     sync::Failure,
 };
+use serde_json::json;
+use sqlx::AssertSqlSafe;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::{
@@ -73,6 +75,43 @@ async fn a_row_that_changed_since_it_was_read_is_a_conflict() {
         1
     );
     world.assert_replay().await;
+}
+
+#[tokio::test]
+async fn a_row_that_was_deleted_since_it_was_read_is_not_inserted_as_if_it_were_new() {
+    for (deleted, refused) in [
+        ("delete from managed_users", Error::Edited(vec![UserId(0)])),
+        (
+            "delete from managed_users; delete from managed_user_changes",
+            Error::Conflict,
+        ),
+    ] {
+        let world = World::new(3).await;
+        world.pass().await;
+        let user = world.users()[0];
+        world
+            .simulator
+            .patch_user(user, json!({ "name": "Changed" }))
+            .expect("the user can be changed");
+        let run = world.begin().await;
+        let set = some_change(&world, &run).await;
+        assert_eq!(set.updates.len(), 1);
+        for statement in deleted.split("; ") {
+            sqlx::query(AssertSqlSafe(statement))
+                .execute(&world.pool)
+                .await
+                .expect("rows can be deleted");
+        }
+        let refused = match refused {
+            Error::Edited(_) => Error::Edited(vec![UserId(user)]),
+            other => other,
+        };
+        assert_eq!(world.store.apply(&run, &set).await, Err(refused), "{deleted}");
+        // The pass then looks again.
+        let report = world.pass().await;
+        assert_eq!(report.outcome, RunOutcome::Applied, "{:?}", report.error);
+        assert_eq!(world.value::<i64>("select count(*) from managed_users").await, 3);
+    }
 }
 
 #[tokio::test]
