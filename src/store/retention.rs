@@ -119,33 +119,19 @@ impl Store {
         silence: Duration,
     ) -> Result<BegunPruning, Error> {
         let mut tx = self.begin().await?;
-        lock(&mut tx, true).await?;
         if let Some(every) = every {
-            let due = sqlx::query!(
-                r#"
-                select
-                    again_at as "again_at!", again_at > now() as "is_later!"
-                from (
-                    select case
-                        when finished_at is null then heartbeat_at + make_interval(secs => $2)
-                        -- One of the future was written before a failover to a clock that is behind.
-                        when finished_at > now() then now()
-                        else finished_at + make_interval(secs => $1)
-                    end as again_at
-                    from retention
-                ) as newest
-                "#,
-                every.as_secs_f64(),
-                silence.as_secs_f64(),
-            )
-            .fetch_optional(&mut tx)
-            .await?;
-            if let Some(due) = due.filter(|due| due.is_later) {
+            // Whoever is at it gives way to whoever has the lock, which is not to be a look in vain.
+            if let Some(again_at) = due_later(&mut tx, every, silence).await? {
                 tx.rollback().await?;
-                return Ok(BegunPruning::NotDue {
-                    again_at: due.again_at,
-                });
+                return Ok(BegunPruning::NotDue { again_at });
             }
+        }
+        lock(&mut tx, true).await?;
+        if let Some(every) = every
+            && let Some(again_at) = due_later(&mut tx, every, silence).await?
+        {
+            tx.rollback().await?;
+            return Ok(BegunPruning::NotDue { again_at });
         }
         let token = fastrand::i64(..);
         let begun = sqlx::query!(
@@ -213,6 +199,30 @@ impl Store {
         tx.rollback().await?;
         Ok(status)
     }
+}
+
+/// When it is due, if that is later.
+async fn due_later(tx: &mut Tx, every: Duration, silence: Duration) -> Result<Option<DateTime<Utc>>, Error> {
+    let due = sqlx::query!(
+        r#"
+                select
+                    again_at as "again_at!", again_at > now() as "is_later!"
+                from (
+                    select case
+                        when finished_at is null then heartbeat_at + make_interval(secs => $2)
+                        -- One of the future was written before a failover to a clock that is behind.
+                        when finished_at > now() then now()
+                        else finished_at + make_interval(secs => $1)
+                    end as again_at
+                    from retention
+                ) as newest
+                "#,
+        every.as_secs_f64(),
+        silence.as_secs_f64(),
+    )
+    .fetch_optional(tx)
+    .await?;
+    Ok(due.filter(|due| due.is_later).map(|due| due.again_at))
 }
 
 /// One transaction deletes at a time. It is over with the transaction, so that PgBouncer may stand in between.

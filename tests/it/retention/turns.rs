@@ -95,6 +95,20 @@ async fn a_batch_gives_way_to_one_of_another_process() {
 }
 
 #[tokio::test]
+async fn a_look_at_whether_it_is_due_is_in_nobodys_way() {
+    let world = changed_long_ago(3).await;
+    begin(&world, None, DAY).await.expect("it can begin");
+    // A batch under way. Whoever waited for it would hold the lock when the next one begins.
+    let mut guard = world.pool.begin().await.expect("a transaction can begin");
+    sqlx::query("select pg_advisory_xact_lock(hashtextextended('calmirror retention public', 0))")
+        .execute(&mut *guard)
+        .await
+        .expect("the lock can be had");
+    assert!(begin(&world, Some(DAY), DAY).await.is_none(), "somebody is at it");
+    guard.rollback().await.expect("the guard lets go");
+}
+
+#[tokio::test]
 async fn neither_waits_for_a_pass_nor_lets_one_wait() {
     let world = changed_long_ago(3).await;
     let [changed, hangs, _] = world.users()[..] else {
