@@ -225,16 +225,16 @@ async fn neither_a_silent_database_nor_a_slow_client_holds_up_the_end() {
     setup.database_url = url;
     let mut daemon = Daemon::start(setup, EVERY_SECOND).await;
     daemon.until_ready(200, "ok", None).await;
+    // Asks for more than the system keeps for it, and reads nothing.
+    let mut slow = TcpStream::connect(daemon.address).await.expect("it listens");
+    let requests = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(1000);
+    slow.write_all(requests.as_bytes()).await.expect("it reads");
     gate.freeze();
     daemon
         .until("a pass that hangs", |samples| {
             samples.value("calmirror_database_up") == Some(0.0) && samples.acme("pass_running") == Some(1.0)
         })
         .await;
-    let mut half = TcpStream::connect(daemon.address).await.expect("it listens");
-    half.write_all(b"GET /readyz HTTP/1.1\r\nHost: loc")
-        .await
-        .expect("it reads");
     daemon.program.signal(Signal::SIGTERM);
     let signalled = Instant::now();
     daemon.program.logged("told to end").await;
