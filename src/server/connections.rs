@@ -64,7 +64,8 @@ pub(super) async fn serve(listener: &TcpListener, router: Router, closing: &Canc
     while connections.join_next().await.is_some() {}
 }
 
-async fn connection(stream: TcpStream, router: Router, closing: CancellationToken) {
+/// Answers on one connection until it ends.
+pub(super) async fn connection(stream: TcpStream, router: Router, closing: CancellationToken) {
     if let Err(error) = SockRef::from(&stream).set_tcp_user_timeout(Some(READ_WITHIN)) {
         tracing::debug!(%error, "a connection has no time-out for what is sent");
     }

@@ -124,16 +124,20 @@ async fn a_client_that_reads_nothing_is_let_go() {
     let (_views, context) = context();
     let routes = Router::new().route("/much", get(async || "x".repeat(1 << 20)));
     let routes = guarded(routes, context.clone());
-    served(context, routes, async |address| {
-        let mut stream = TcpStream::connect(address).await.expect("it listens");
-        let request = "GET /much HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(64);
-        stream.write_all(request.as_bytes()).await.expect("it reads");
-        // Nothing is read, and yet the end is noticed.
-        let ended = stream.ready(tokio::io::Interest::ERROR);
-        let ended = tokio::time::timeout(Duration::from_secs(60), ended).await;
-        assert!(ended.is_ok(), "the connection is still open");
-    })
-    .await;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let mut client = TcpStream::connect(address).await.expect("it listens");
+    let (stream, _) = listener.accept().await.expect("somebody comes");
+    let request = "GET /much HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(64);
+    client
+        .write_all(request.as_bytes())
+        .await
+        .expect("the system takes it");
+    // Whoever asked is still there, and reads nothing.
+    let answering = connections::connection(stream, routes, context.closing.clone());
+    let ended = tokio::time::timeout(Duration::from_secs(60), answering).await;
+    assert!(ended.is_ok(), "the connection is still open");
+    drop(client);
 }
 
 #[tokio::test]
