@@ -15,11 +15,11 @@ use crate::support::{
     program::Program,
 };
 
-/// What Postgres does by itself after a minute.
-async fn end_idle_transactions(pool: &PgPool) {
+/// What Postgres does by itself after a minute, also to a statement that waits for more from its client.
+async fn end_transactions(pool: &PgPool) {
     sqlx::query(
         "select pg_terminate_backend(pid, 10000) from pg_stat_activity
-         where datname = current_database() and state like 'idle in transaction%'",
+         where datname = current_database() and application_name = 'calmirror' and state <> 'idle'",
     )
     .execute(pool)
     .await
@@ -50,7 +50,7 @@ async fn overtake(
     change: impl FnOnce(),
 ) -> Value {
     stopped.stopped().await;
-    end_idle_transactions(pool).await;
+    end_transactions(pool).await;
     oracle.take_answers(&rig.simulator, &begun);
     change();
     let next = rig.begin(oracle).await;
