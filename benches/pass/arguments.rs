@@ -22,6 +22,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "MS", value_delimiter = ',', default_values_t = [0, 20])]
     pub(crate) latency: Vec<u64>,
 
+    /// A round of 1,000,000 users besides, asked for by `bulk` and answered without latency
+    #[arg(long)]
+    pub(crate) million: bool,
+
     /// Only 1,000 and 10,000 users
     #[arg(long, conflicts_with = "users")]
     pub(crate) quick: bool,

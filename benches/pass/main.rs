@@ -105,23 +105,13 @@ async fn measure(arguments: &Arguments, stage: &Stage) -> anyhow::Result<Results
     let mut connection = stage.connect("postgres").await?;
     let machine = Machine::describe(&mut connection).await?;
     connection.close().await?;
-    let listed = arguments
-        .plans
-        .contains(&Plan::List)
-        .then_some((Plan::LISTED, vec![Plan::List]));
-    let others: Vec<Plan> = arguments
-        .plans
-        .iter()
-        .copied()
-        .filter(|plan| *plan != Plan::List)
-        .collect();
-    let sizes = arguments.sizes().into_iter().map(|users| (users, others.clone()));
     let mut rounds = Vec::new();
-    for (users, plans) in listed.into_iter().chain(sizes) {
+    for group in groups(arguments) {
+        let users = group.users;
         let people = Arc::new(People::invent(users).await?);
         let mut floors = None;
-        for latency_ms in arguments.latency.iter().copied() {
-            for plan in plans.iter().copied() {
+        for latency_ms in group.latency {
+            for plan in group.plans.iter().copied() {
                 // Of its own, so that what another round changed is not seen by it.
                 let source = Source::start(stage, people.clone(), latency_ms).await?;
                 let setting = Setting {
@@ -139,4 +129,32 @@ async fn measure(arguments: &Arguments, stage: &Stage) -> anyhow::Result<Results
         rounds,
         targets,
     })
+}
+
+/// Rounds of the same users.
+struct Group {
+    users: usize,
+    plans: Vec<Plan>,
+    latency: Vec<u64>,
+}
+
+fn groups(arguments: &Arguments) -> Vec<Group> {
+    let (listed, others): (Vec<Plan>, Vec<Plan>) =
+        arguments.plans.iter().partition(|plan| **plan == Plan::List);
+    let list = (!listed.is_empty()).then(|| Group {
+        users: Plan::LISTED,
+        plans: vec![Plan::List],
+        latency: arguments.latency.clone(),
+    });
+    let sizes = arguments.sizes().into_iter().map(|users| Group {
+        users,
+        plans: others.clone(),
+        latency: arguments.latency.clone(),
+    });
+    let million = arguments.million.then(|| Group {
+        users: 1_000_000,
+        plans: vec![Plan::Bulk],
+        latency: vec![0],
+    });
+    list.into_iter().chain(sizes).chain(million).collect()
 }
