@@ -52,9 +52,6 @@ pub(super) async fn run(args: &PruneArgs, config: Config, out: &mut Out) -> anyh
         tracing::error!("a batch did not end in time after the signal, and was cut");
         return Ok(Exit::Failed);
     };
-    if !args.dry_run {
-        pruned.log();
-    }
     let answer = Answer {
         dry_run: args.dry_run,
         complete: pruned.is_complete,
