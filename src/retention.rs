@@ -89,13 +89,13 @@ impl Upkeep {
             cutoffs: pruning.cutoffs(),
             ..Pruned::default()
         };
+        let mut from = None;
         loop {
             let started = Instant::now();
-            let rows = with_retries(|| store.prune_runs(&pruning)).await?;
-            pruned.deleted.sync_runs += counted("sync_runs", rows);
-            if rows == 0 {
-                break;
-            }
+            let batch = with_retries(|| store.prune_runs(&pruning, from)).await?;
+            pruned.deleted.sync_runs += counted("sync_runs", batch.deleted);
+            let Some(next) = batch.next else { break };
+            from = Some(next);
             if is_over(started, cancel).await {
                 return Ok(Attempt::Pruned(pruned));
             }
@@ -141,7 +141,16 @@ impl Upkeep {
             cutoffs,
             ..Pruned::default()
         };
-        pruned.deleted.sync_runs = with_retries(|| store.prunable_runs(&cutoffs)).await?;
+        let mut from = None;
+        loop {
+            let batch = with_retries(|| store.prunable_runs(&cutoffs, from)).await?;
+            pruned.deleted.sync_runs += batch.deleted;
+            let Some(next) = batch.next else { break };
+            from = Some(next);
+            if cancel.is_cancelled() {
+                return Ok(pruned);
+            }
+        }
         pruned.deleted.rejects = with_retries(|| store.prunable_rejects(&cutoffs, &self.clients)).await?;
         let mut from = Place::default();
         loop {

@@ -64,7 +64,9 @@ pub use queried::QueriedUsers;
 pub use removals::Candidate;
 pub use repair::{Repair, RepairRun};
 pub use resumed::Resumed;
-pub use retention::{BegunPruning, Cutoffs, Deleted, FoldedBatch, Place, Pruning, RetentionStatus};
+pub use retention::{
+    BegunPruning, Cutoffs, Deleted, FoldedBatch, Place, Pruning, RetentionStatus, RunBatch, RunPlace,
+};
 pub use rights::{Excess, Rights};
 pub use runs::{Finish, RunCounts, RunRecord};
 pub use status::{ClientStatus, HeldStatus, RejectStatus, Waiting, WatchStatus};

@@ -18,7 +18,11 @@ const VIEWS: [&str; 4] = [
 ];
 
 /// Functions that whoever reads the history has to be able to call.
-const READING: [&str; 2] = ["managed_users_as_of(timestamptz)", "managed_user_promoted(jsonb)"];
+const READING: [&str; 3] = [
+    "managed_users_as_of(timestamptz)",
+    "managed_users_known_at(timestamptz, timestamptz)",
+    "managed_user_promoted(jsonb)",
+];
 
 /// Functions for migrations.
 const MIGRATING: [&str; 1] = ["promote_extra_field(text, text)"];

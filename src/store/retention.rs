@@ -3,6 +3,7 @@
 //! One process at a time does it. Whoever begins takes a token, as a pass takes its client's epoch, and each batch checks in
 //! its own transaction that the token is still its own. Nothing here waits for a pass, nor does a pass for it.
 
+mod due;
 mod ledger;
 mod rejects;
 mod runs;
@@ -16,9 +17,13 @@ use super::{Error, Store, tx::Tx};
 use crate::config::Retention;
 
 pub use ledger::{FoldedBatch, Place};
+pub use runs::{RunBatch, RunPlace};
 
-/// Rows that one transaction deletes at most, and so many more that it reads.
+/// Rows that one transaction deletes at most.
 const BATCH: i64 = 500;
+
+/// Rows of the ledger that one transaction looks at: most stay, as a rule.
+const LOOKED_AT: i64 = 4 * BATCH;
 
 /// The right to delete, until somebody else begins.
 #[derive(Clone, Copy, Debug)]

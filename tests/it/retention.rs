@@ -1,5 +1,6 @@
 //! What `[retention]` does not keep, and that everything else is as it was.
 
+mod bounds;
 mod command;
 mod folding;
 mod rejects;

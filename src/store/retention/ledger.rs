@@ -7,7 +7,11 @@
 use chrono::{DateTime, Utc};
 use sqlx::types::Json as Jsonb;
 
-use super::{BATCH, Cutoffs, Mode, Pruning, check, stored};
+use super::{
+    BATCH, Cutoffs, LOOKED_AT, Mode, Pruning, check,
+    due::{Due, due, look},
+    stored,
+};
 use crate::{
     model::{JsonObject, UserId},
     store::{
@@ -37,16 +41,6 @@ pub struct FoldedBatch {
     pub versions: u64,
     /// Users whose ledger has a fault, which folding would hide.
     pub in_doubt: u64,
-}
-
-/// A user's versions that are folded into the last of them.
-#[derive(Debug)]
-struct Due {
-    user_id: i64,
-    /// The last of them.
-    base: i32,
-    /// How many of them are deleted, and have not been looked at before.
-    versions: i64,
 }
 
 /// Folded rows, column by column, as `unnest` takes them.
@@ -100,10 +94,17 @@ impl Store {
                 .await?;
             check(&mut tx, token).await?;
         }
-        let (due, last) = due(&mut tx, cutoff, from).await?;
+        let looked = look(&mut tx, cutoff, from).await?;
+        let is_end = super::count(LOOKED_AT) > looked.len() as u64;
+        let (due, next) = due(&looked, BATCH, is_end);
         let sound = sound(&mut tx, &due).await?;
         let bases = sound.user_id.len();
-        batch.next = last;
+        batch.next = next.map(|next| {
+            let in_doubt = due.last().is_some_and(|due| due.user_id == next.user_id)
+                && sound.user_id.last() != Some(&next.user_id);
+            // Nothing after the fault can be folded, and all before it would be read again.
+            if in_doubt { next.after_user() } else { next }
+        });
         batch.users = bases as u64;
         batch.in_doubt = (due.len() - bases) as u64;
         let versions = due
@@ -138,61 +139,6 @@ impl Store {
         tx.commit().await?;
         Ok(batch)
     }
-}
-
-/// Users with versions that are to be folded, in their order, and the last version that was looked at; none at the end.
-///
-/// What is folded of a user has no gap in time either: after a clock was set back, a version may be older than the one before
-/// it, and stays if that one does.
-async fn due(tx: &mut Tx, cutoff: DateTime<Utc>, from: Place) -> Result<(Vec<Due>, Option<Place>), Error> {
-    let rows = sqlx::query!(
-        r#"
-        with looked_at as materialized (
-            select user_id, version from managed_user_changes
-            -- A row that is folded, or is alone, has nothing before it that could be folded into it.
-            where (user_id, version) > ($1, $2)
-                and version > 1 and folded_at is null and observed_at < $3
-            order by user_id, version
-            limit $4
-        ),
-        users as materialized (
-            select user_id, max(version) as newest, count(*) as looked_at from looked_at group by user_id
-        )
-        select
-            users.user_id as "user_id!",
-            users.newest as "newest!",
-            bound.base as "base!",
-            case
-                when bound.base = users.newest then users.looked_at
-                else (select count(*) from looked_at as l where l.user_id = users.user_id and l.version <= bound.base)
-            end as "versions!",
-            (select count(*) from looked_at) as "looked_at!"
-        from users
-        cross join lateral (
-            select least(users.newest, (
-                select min(c.version) - 1 from managed_user_changes as c
-                where c.user_id = users.user_id and c.version <= users.newest and c.observed_at >= $3
-            )) as base
-        ) as bound
-        order by users.user_id
-        "#,
-        from.user_id,
-        from.version,
-        cutoff,
-        BATCH,
-    )
-    .fetch_all(&mut *tx)
-    .await?;
-    let last = rows.last().filter(|row| row.looked_at >= BATCH).map(|row| Place {
-        user_id: row.user_id,
-        version: row.newest,
-    });
-    let due = rows.into_iter().filter(|row| row.versions > 0).map(|row| Due {
-        user_id: row.user_id,
-        base: row.base,
-        versions: row.versions,
-    });
-    Ok((due.collect(), last))
 }
 
 /// What the versions of these users leave, for those whose versions contradict themselves nowhere.

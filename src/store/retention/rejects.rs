@@ -20,7 +20,8 @@ struct Over {
 
 impl Store {
     /// Deletes some rejects that are over, and says how many; 0 when none are left. A client whose pass is under way is left
-    /// for another time. Of clients that are not configured, those that had no pass since the cutoff are over.
+    /// for another time. Of clients that are not configured, those that had no pass since the cutoff are over, also where one was
+    /// left open by a process that died.
     ///
     /// # Errors
     ///
@@ -29,7 +30,7 @@ impl Store {
         let Some(cutoff) = pruning.cutoffs.rejects else {
             return Ok(0);
         };
-        let mut tx = self.begin().await?;
+        let mut tx = self.begin_batch().await?;
         check(&mut tx, pruning.token).await?;
         let mut deleted = 0;
         for Over { client_id, .. } in over(&mut tx, cutoff, configured, None).await? {
@@ -52,9 +53,12 @@ impl Store {
                 deleted += sqlx::query!(
                     r#"
                     delete from rejects
-                    where client_id = $1 and user_id in (
-                        select user_id from rejects where client_id = $1 and changed_at < $2 limit $3
-                    )
+                    where client_id = $1 and user_id = any(array(
+                        select user_id from rejects
+                        where client_id = $1 and changed_at < $2
+                        order by changed_at
+                        limit $3
+                    ))
                     "#,
                     client_id,
                     before,
@@ -87,7 +91,7 @@ impl Store {
         let Some(cutoff) = cutoffs.rejects else {
             return Ok(0);
         };
-        let mut tx = self.begin().await?;
+        let mut tx = self.begin_batch().await?;
         let mut rejects = 0;
         for Over { client_id, before } in over(&mut tx, cutoff, configured, None).await? {
             rejects += sqlx::query_scalar!(
@@ -114,29 +118,47 @@ async fn over(
     let over = sqlx::query_as!(
         Over,
         r#"
+        with recursive client as (
+            (select client_id, changed_at as oldest from rejects order by client_id, changed_at limit 1)
+            union all
+            select next.client_id, next.changed_at
+            from client cross join lateral (
+                select j.client_id, j.changed_at from rejects as j
+                where j.client_id > client.client_id
+                order by j.client_id, j.changed_at
+                limit 1
+            ) as next
+        )
         select client_id as "client_id!", before as "before!"
         from (
             select
-                j.client_id,
-                case
-                    when j.client_id = any($2) then least($1, s.last_complete_started_at)
-                    else $1
-                end as before,
-                min(j.changed_at) as oldest
-            from rejects as j
-            left join sync_state as s on s.client_id = j.client_id
-            where ($3::text is null or j.client_id = $3)
-                and (j.client_id <> all($2) or s.last_complete_started_at is not null)
-            group by j.client_id, s.last_complete_started_at
+                client.client_id, client.oldest, is_configured,
+                case when is_configured then least($1, s.last_complete_started_at) else $1 end as before
+            from client
+            cross join lateral (select client.client_id = any($2) as is_configured) as here
+            left join sync_state as s on s.client_id = client.client_id
+            where ($3::text is null or client.client_id = $3)
+                and (not is_configured or s.last_complete_started_at is not null)
         ) as client
-        where oldest < before and not exists (
-            select from sync_runs as r
-            where r.client_id = client.client_id and (
-                r.outcome is null
-                -- By a process with another list of users, perhaps: there it may still stand.
-                or r.started_at >= $1 and (r.rejected > 0 or r.client_id <> all($2) and r.epoch is not null)
-            )
-        )
+        where oldest < before
+            -- Nobody closes what a pass left open that died, once its client is not configured.
+            and (
+                select true from sync_runs as r
+                where r.client_id = client.client_id and r.outcome is null
+                    and (is_configured or coalesce(r.heartbeat_at, r.started_at) >= $1)
+                limit 1
+            ) is null
+            -- By a process with another list of users, perhaps: there it may still stand.
+            and (
+                select true from sync_runs as r
+                where r.client_id = client.client_id and r.started_at >= $1 and r.rejected > 0
+                limit 1
+            ) is null
+            and (is_configured or (
+                select true from sync_runs as r
+                where r.client_id = client.client_id and r.started_at >= $1 and r.epoch is not null
+                limit 1
+            ) is null)
         order by client_id
         "#,
         cutoff,

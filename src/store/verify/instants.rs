@@ -15,7 +15,9 @@ pub(super) async fn choose(tx: &mut Tx, wanted: Instants) -> Result<Vec<DateTime
         r#"
         select
             min(change_id) as first_id, max(change_id) as last_id,
-            min(observed_at) as first, max(observed_at) as last
+            -- The function says nothing of earlier times than where the ledger is whole.
+            greatest(min(observed_at), (select history_from from retention)) as first,
+            greatest(max(observed_at), (select history_from from retention)) as last
         from managed_user_changes
         where observed_at >= '0001-01-01' and observed_at < '10000-01-01'
         "#
@@ -49,6 +51,7 @@ async fn time_of_change(tx: &mut Tx, id: i64) -> Result<Option<DateTime<Utc>>, E
     let time = sqlx::query_scalar!(
         "select observed_at from managed_user_changes
          where change_id >= $1 and observed_at >= '0001-01-01' and observed_at < '10000-01-01'
+            and observed_at >= coalesce((select history_from from retention), '-infinity')
          order by change_id limit 1",
         id,
     )

@@ -120,3 +120,22 @@ async fn rejects_of_a_client_that_is_not_configured_go_once_it_has_had_no_pass_f
     date_back(&world.pool, 11).await;
     assert_eq!(prune().await, 1);
 }
+
+#[tokio::test]
+async fn a_pass_that_died_keeps_no_rejects_of_a_client_that_is_not_configured_any_more() {
+    let (world, _) = rejected().await;
+    // Its process dies, and the client is taken out of the configuration.
+    world.begin().await;
+    let nobody = upkeep(&world.store, DAYS, &[]);
+    let token = tokio_util::sync::CancellationToken::new();
+    let prune = async || {
+        super::pruned(nobody.prune(calmirror::retention::When::Now, &token).await)
+            .deleted
+            .rejects
+    };
+    assert_eq!(prune().await, 0, "it may be alive");
+    date_back(&world.pool, 11).await;
+    assert_eq!(prune().await, 1);
+    let open = "select count(*) from sync_runs where outcome is null";
+    assert_eq!(value::<i64>(&world.pool, open).await, 1);
+}
