@@ -73,6 +73,8 @@ pub struct RecentChange {
     pub version: i32,
     /// `insert`, `update`, `removal`, `restore` or `repair`.
     pub kind: String,
+    /// Those before it were folded into it.
+    pub folded: bool,
     pub observed_at: DateTime<Utc>,
     /// Column name to `{"old": …, "new": …}`.
     pub changed: JsonObject,
@@ -86,6 +88,8 @@ pub struct VersionRecord {
     pub version: i32,
     /// `insert`, `update`, `removal`, `restore` or `repair`.
     pub kind: String,
+    /// Those before it were folded into it.
+    pub folded: bool,
     pub observed_at: DateTime<Utc>,
     pub run_id: i64,
     pub client_id: String,
@@ -110,8 +114,10 @@ pub struct Past {
     pub now: DateTime<Utc>,
     /// The newest first.
     pub versions: Vec<VersionRecord>,
-    /// The version that was in force at the instant; none where there was none yet.
+    /// The version that was in force at the instant; none where there was none yet, or where it is not known any more.
     pub state: Option<HistoryEntry>,
+    /// Where it is not known any more: since when it is.
+    pub known_from: Option<DateTime<Utc>>,
     /// The newest version of all.
     pub newest: Option<i32>,
     /// The oldest version of all.
@@ -163,7 +169,8 @@ impl Store {
             r#"
             select
                 c.change_id, c.run_id, c.user_id, coalesce(s.client_name, c.client_id) as "client!", c.version,
-                c.kind, c.observed_at, c.changed as "changed: Jsonb<JsonObject>",
+                c.kind, c.folded_at is not null as "folded!", c.observed_at,
+                c.changed as "changed: Jsonb<JsonObject>",
                 coalesce(r.inserted, 0) as "run_inserted!"
             from (select * from managed_user_changes order by change_id desc limit $1) as c
             left join sync_state as s on s.client_id = c.client_id
@@ -182,6 +189,7 @@ impl Store {
             client: row.client,
             version: row.version,
             kind: row.kind,
+            folded: row.folded,
             observed_at: row.observed_at,
             changed: row.changed.0,
             run_inserted: row.run_inserted,
@@ -210,7 +218,9 @@ impl Store {
         .await?;
         let versions = sqlx::query!(
             r#"
-            select version, kind, observed_at, run_id, client_id, changed as "changed: Jsonb<JsonObject>"
+            select
+                version, kind, folded_at is not null as "folded!", observed_at, run_id, client_id,
+                changed as "changed: Jsonb<JsonObject>"
             from managed_user_changes
             where user_id = $1 and ($2::integer is null or version < $2)
             order by version desc
@@ -239,10 +249,19 @@ impl Store {
         )
         .fetch_optional(&mut tx)
         .await?;
+        let known_from = sqlx::query_scalar!(
+            "select observed_at from managed_user_changes
+             where user_id = $1 and folded_at is not null and first_seen_at <= $2 and observed_at > $2",
+            user.0,
+            wanted.at,
+        )
+        .fetch_optional(&mut tx)
+        .await?;
         tx.rollback().await?;
         let versions = versions.into_iter().map(|row| VersionRecord {
             version: row.version,
             kind: row.kind,
+            folded: row.folded,
             observed_at: row.observed_at,
             run_id: row.run_id,
             client_id: row.client_id,
@@ -261,6 +280,7 @@ impl Store {
                 after: row.after.0,
                 folded: FoldedHistory::of(row.folded_at, row.first_seen_at, row.removed_at),
             }),
+            known_from,
             newest: ends.newest,
             oldest: ends.oldest,
         })

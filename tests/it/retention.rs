@@ -3,6 +3,7 @@
 mod bounds;
 mod command;
 mod folding;
+mod horizon;
 mod rejects;
 mod runs;
 mod turns;

@@ -27,6 +27,8 @@ pub(super) struct Item {
     /// None where it is many.
     pub(super) user_id: Option<i64>,
     pub(super) version: Option<i32>,
+    /// Of a version into which those before it were folded.
+    pub(super) folded: bool,
     /// How many users it is about.
     pub(super) users: i64,
     /// The first of many.
@@ -40,7 +42,8 @@ pub(super) fn items(changes: &[RecentChange], values: Values) -> Vec<Item> {
     let mut items = Vec::new();
     let mut rest = changes;
     while let Some(change) = rest.first().filter(|_| items.len() < SHOWN) {
-        let alike = |other: &&RecentChange| other.kind == "insert" && other.run_id == change.run_id;
+        let alike =
+            |other: &&RecentChange| other.kind == "insert" && !other.folded && other.run_id == change.run_id;
         let inserts = rest.iter().take_while(alike).count();
         if inserts > FEW {
             let first_users = rest[..inserts].iter().rev().take(5).map(|change| change.user_id);
@@ -68,6 +71,7 @@ fn of(change: &RecentChange, values: Values) -> Item {
         kind: change.kind.clone(),
         user_id: Some(change.user_id),
         version: Some(change.version),
+        folded: change.folded,
         users: 1,
         first_users: Vec::new(),
         changed: value::masked_changes(values, &change.changed),
@@ -86,6 +90,11 @@ pub(super) fn deed(kind: &str) -> &str {
     }
 }
 
+/// What is known of a version into which those before it were folded: that it was written, and not how it differed.
+pub(super) const fn folded_deed() -> &'static str {
+    "written"
+}
+
 pub(super) fn list(items: &[Item], now: DateTime<Utc>) -> Markup {
     html! {
         @if items.is_empty() {
@@ -102,7 +111,7 @@ pub(super) fn list(items: &[Item], now: DateTime<Utc>) -> Markup {
                                         a href={"/users/" (user)} data-key={"change-" (user) "-" (item.version.unwrap_or_default())} {
                                             "User " (user)
                                         }
-                                        " " (deed(&item.kind))
+                                        " " (if item.folded { folded_deed() } else { deed(&item.kind) })
                                         @if let Some(version) = item.version { span.faint { " · version " (version) } }
                                     }
                                     None => {
@@ -163,6 +172,7 @@ mod tests {
             client: "acme".to_owned(),
             version: 1,
             kind: kind.to_owned(),
+            folded: false,
             observed_at: DateTime::UNIX_EPOCH,
             changed: JsonObject::default(),
             run_inserted: 150,

@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use serde::Serialize;
 
 use super::{
-    changes::{deed, fields},
+    changes::{deed, fields, folded_deed},
     document, moment,
     value::{self, LONG},
 };
@@ -25,12 +25,17 @@ pub(super) struct User {
     /// The newest first.
     versions: Vec<Version>,
     state: Option<State>,
+    /// Where the state at the instant is not known any more: since when it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    known_from: Option<DateTime<Utc>>,
 }
 
 #[derive(Debug, Serialize)]
 struct Version {
     version: i32,
     kind: String,
+    /// Those before it were folded into it.
+    folded: bool,
     observed_at: DateTime<Utc>,
     run_id: i64,
     client_id: String,
@@ -49,6 +54,7 @@ pub(super) fn json(id: UserId, past: &Past, values: Values) -> User {
     let versions = past.versions.iter().map(|version| Version {
         version: version.version,
         kind: version.kind.clone(),
+        folded: version.folded,
         observed_at: version.observed_at,
         run_id: version.run_id,
         client_id: version.client_id.clone(),
@@ -67,6 +73,7 @@ pub(super) fn json(id: UserId, past: &Past, values: Values) -> User {
         oldest_version: past.oldest,
         versions: versions.collect(),
         state,
+        known_from: past.known_from,
     }
 }
 
@@ -97,9 +104,12 @@ pub(super) fn page(id: UserId, client: Option<&str>, past: &Past, values: Values
                     button type="submit" { "Show" }
                 }
                 div #as-of data-part="state" {
-                    @match &past.state {
-                        Some(state) => (as_of(state, values, now)),
-                        None => p.empty { "The user was not mirrored yet." }
+                    @match (&past.state, past.known_from) {
+                        (Some(state), _) => (as_of(state, values, now)),
+                        (None, Some(from)) => p.empty {
+                            "Not known before " (moment::absolute_whole(from)) ": earlier versions were folded into a later one."
+                        },
+                        (None, None) => p.empty { "The user was not mirrored yet." }
                     }
                 }
             }
@@ -144,7 +154,7 @@ fn as_of(state: &HistoryEntry, values: Values, now: DateTime<Utc>) -> Markup {
         .filter(|key| !known.contains(key) && *key != "id" && *key != "client_id");
     html! {
         p.faint {
-            "Version " strong { (state.version) } ", " (deed(&state.kind)) " by run " (state.run_id) ", "
+            "Version " strong { (state.version) } ", " (folded.map_or_else(|| deed(&state.kind), |_| folded_deed())) " by run " (state.run_id) ", "
             (moment::ago_and_at(state.observed_at, now))
         }
         @if let Some(folded) = folded {
@@ -182,7 +192,7 @@ fn entry(
                         data-at=(at) data-text={"version " (version.version) ", " (version.kind) ", " (moment::absolute_whole(version.observed_at))} {
                         "Version " (version.version)
                     }
-                    " " (deed(&version.kind))
+                    " " (if version.folded { folded_deed() } else { deed(&version.kind) })
                     span.faint { " · run " (version.run_id) }
                 }
                 (fields(&value::masked_changes(values, &version.changed)))

@@ -1,9 +1,14 @@
 //! A user's past, with and without scripts.
 
+use calmirror::{
+    config::Retention,
+    retention::{Upkeep, When},
+};
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
 use super::Site;
-use crate::support::browser::Page;
+use crate::{retention::date_back, support::browser::Page};
 
 /// A user of three versions, whose time zone was another in each.
 async fn told() -> (Site, i64, Vec<String>) {
@@ -137,5 +142,52 @@ async fn a_long_past_comes_in_parts() {
         }
     }
     assert_eq!(seen, (1..=450).rev().collect::<Vec<_>>());
+    site.close().await;
+}
+
+#[tokio::test]
+async fn a_past_that_was_folded_says_since_when_it_is_known() {
+    let (site, user, zones) = told().await;
+    // The passes are of 22, 21 and 20 days ago.
+    date_back(&site.world.pool, 20).await;
+    let upkeep = Upkeep {
+        store: site.world.store.clone(),
+        retention: Retention {
+            no_change_runs_days: 0,
+            rejects_days: 0,
+            ledger_days: 10,
+        },
+        clients: vec![site.world.client.id.clone()],
+    };
+    upkeep
+        .prune(When::Now, &CancellationToken::new())
+        .await
+        .expect("the ledger can be folded");
+    let days_ago = async |days: &'static str| -> String { site.world.value(days).await };
+    let unknown =
+        days_ago("select to_char(now() - interval '20.5 days', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')").await;
+    let never =
+        days_ago("select to_char(now() - interval '30 days', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')").await;
+    for (at, is_known) in [(unknown, false), (never, true)] {
+        let html = site.html(&format!("/users/{user}?at={at}")).await;
+        assert_eq!(html.contains("Not known before "), !is_known, "{html}");
+        assert_eq!(
+            html.contains("The user was not mirrored yet."),
+            is_known,
+            "{html}"
+        );
+        // How it came about is not known, and it was not first seen then.
+        assert!(html.contains("written") && !html.contains("first seen"), "{html}");
+        let answer = site.get(&format!("/api/v1/users/{user}?at={at}")).await;
+        let answer: serde_json::Value = serde_json::from_slice(&answer.body).expect("JSON");
+        assert_eq!(answer["state"], serde_json::Value::Null);
+        assert_eq!(answer["known_from"].is_string(), !is_known, "{answer}");
+        assert_eq!(answer["versions"][0]["folded"], true);
+    }
+    let html = site.html(&format!("/users/{user}")).await;
+    assert!(html.contains(&zones[2]), "{html}");
+    // Nor does the list of changes say so.
+    let html = site.html("/").await;
+    assert!(html.contains("written"), "{html}");
     site.close().await;
 }
