@@ -60,6 +60,9 @@ pub enum Reason {
         users: i64,
         /// What `calmirror approve` takes.
         run_id: i64,
+        /// The first pass that held this set. Another set of the client has another one.
+        #[serde(skip)]
+        first_run_id: i64,
         #[serde(serialize_with = "millis")]
         since: DateTime<Utc>,
     },
@@ -115,8 +118,18 @@ pub fn judge(client: &config::Client, row: Option<&HealthRow>) -> ClientHealth {
                 at: row.refused_at,
             });
         }
-        if let (Some(users), Some(run_id), Some(since)) = (row.held_users, row.held_run_id, row.held_since) {
-            reasons.push(Reason::Held { users, run_id, since });
+        if let (Some(users), Some(run_id), Some(first_run_id), Some(since)) = (
+            row.held_users,
+            row.held_run_id,
+            row.held_first_run_id,
+            row.held_since,
+        ) {
+            reasons.push(Reason::Held {
+                users,
+                run_id,
+                first_run_id,
+                since,
+            });
         }
     }
     let fresh = row.is_some_and(|row| row.verdict == "fresh");

@@ -53,6 +53,8 @@ pub struct Pace {
     pub slow: Duration,
     /// Longer than a try takes. A daemon that dies in a try keeps others from it for so long.
     pub lease: Duration,
+    /// For so long after a message, a set of removals that replaces the one that was told is not told.
+    pub lately: Duration,
 }
 
 impl Default for Pace {
@@ -67,6 +69,7 @@ impl Default for Pace {
             },
             slow: Duration::from_secs(5 * 60),
             lease: Duration::from_secs(60),
+            lately: Duration::from_secs(60 * 60),
         }
     }
 }
@@ -122,7 +125,7 @@ impl Notifier {
         }
         let ids: Vec<String> = clients.iter().map(|client| client.id.0.clone()).collect();
         let healths = bounded(health::read(store, clients)).await?;
-        let notices = bounded(store.notices(&ids)).await?;
+        let notices = bounded(store.notices(&ids, self.pace.lately)).await?;
         for (client, health) in clients.iter().zip(&healths) {
             let notice = notices.get(client.id.as_str()).cloned().unwrap_or_default();
             let Some(Decision { told, due }) = decide(&notice, health) else {
@@ -136,7 +139,7 @@ impl Notifier {
                 })
             };
             // If somebody else was faster, there will be another look.
-            bounded(store.notify_next(&client.id, &notice, &told, message)).await?;
+            bounded(store.notify_next(&client.id, &notice, self.pace.lately, &told, message)).await?;
         }
         // Each message once, however soon it may be tried again.
         let untried = Mutex::new(ids.clone());

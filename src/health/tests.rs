@@ -34,6 +34,7 @@ fn fresh() -> HealthRow {
         refused_at: None,
         refused_error: None,
         held_run_id: None,
+        held_first_run_id: None,
         held_users: None,
         held_since: None,
     }
@@ -88,6 +89,7 @@ fn a_stale_client_is_so_since_it_was_no_longer_fresh() {
 fn the_worst_reason_decides_and_comes_first() {
     let held = HealthRow {
         held_run_id: Some(7),
+        held_first_run_id: Some(5),
         held_users: Some(12),
         held_since: Some(at("2026-01-01T00:05:00Z")),
         ..fresh()
@@ -107,6 +109,7 @@ fn the_worst_reason_decides_and_comes_first() {
 fn health_is_serialized_by_names_that_alarms_can_go_by() {
     let row = HealthRow {
         held_run_id: Some(7),
+        held_first_run_id: Some(5),
         held_users: Some(12),
         held_since: Some(at("2026-01-01T00:05:00Z")),
         ..fresh()

@@ -4,7 +4,7 @@
 mod tests;
 
 use crate::{
-    health::{ClientHealth, Condition},
+    health::{ClientHealth, Condition, Reason},
     store::{Due, Notice},
 };
 
@@ -23,6 +23,9 @@ pub struct Decision {
 ///
 /// Whatever becomes wrong is told, and that all is well only after something else was told. A message that was not delivered is
 /// dropped when it is no longer true. One that may have been delivered counts as told.
+///
+/// Another set of removals in the place of the one that was told is told as well, since it is another that waits for approval. Not
+/// though where something was told lately: a set that changes with each pass would be told with each pass.
 pub fn decide(notice: &Notice, health: &ClientHealth) -> Option<Decision> {
     if notice.claimed {
         // What becomes of it has to be known first.
@@ -39,15 +42,22 @@ pub fn decide(notice: &Notice, health: &ClientHealth) -> Option<Decision> {
     // The worst comes first.
     let new = wrong.iter().find(|condition| !was_told(condition));
     let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
-    let due = match new {
+    let held = health.reasons.iter().find_map(|reason| match reason {
+        Reason::Held { first_run_id, .. } => Some(*first_run_id),
+        _ => None,
+    });
+    let is_another = held.is_some() && held != notice.told_held && !notice.told_lately;
+    let due = match new.copied().or(is_another.then_some(Condition::Held.as_str())) {
         Some(new) => Some(Due {
             kind: format!("client.{new}"),
             wrong: texts(&wrong),
+            held,
         }),
         // A client that was never mirrored is not well.
         None if notice.alarmed && health.condition == Condition::Well => Some(Due {
             kind: "client.well".to_owned(),
             wrong: Vec::new(),
+            held: None,
         }),
         None => None,
     };

@@ -22,6 +22,8 @@ pub struct HealthRow {
     pub refused_error: Option<String>,
     /// The newest pass that held the set that waits: what `calmirror approve` takes.
     pub held_run_id: Option<i64>,
+    /// The first pass that held it, which tells it from other sets of the client.
+    pub held_first_run_id: Option<i64>,
     pub held_users: Option<i64>,
     pub held_since: Option<DateTime<Utc>>,
 }
@@ -58,6 +60,7 @@ impl Store {
                 w.finished_at as "refused_at?",
                 w.error as "refused_error?",
                 h.last_run_id as "held_run_id?",
+                h.first_run_id as "held_first_run_id?",
                 h.users as "held_users?",
                 h.held_since as "held_since?"
             from managed_users_freshness as f

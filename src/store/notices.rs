@@ -17,6 +17,10 @@ pub struct Notice {
     pub told: Vec<String>,
     /// The receiver was told of something wrong since it was last told that all is well, or may have been.
     pub alarmed: bool,
+    /// The pass that first held the set that was last told to be held.
+    pub told_held: Option<i64>,
+    /// Something was told within the time after which another set is told.
+    pub told_lately: bool,
     pub due: Option<Due>,
     /// A daemon is sending the message.
     pub claimed: bool,
@@ -29,6 +33,8 @@ pub struct Due {
     pub kind: String,
     /// What it says is wrong.
     pub wrong: Vec<String>,
+    /// The pass that first held the set that it says is held.
+    pub held: Option<i64>,
 }
 
 /// A message as it is put on record.
@@ -70,6 +76,9 @@ struct Row {
     alarmed: bool,
     message_type: Option<String>,
     due: Option<Vec<String>>,
+    told_held: Option<i64>,
+    due_held: Option<i64>,
+    told_lately: bool,
     claimed: bool,
 }
 
@@ -79,29 +88,41 @@ impl From<Row> for Notice {
         Self {
             told: row.told,
             alarmed: row.alarmed,
-            due: due.map(|(kind, wrong)| Due { kind, wrong }),
+            told_held: row.told_held,
+            told_lately: row.told_lately,
+            due: due.map(|(kind, wrong)| Due {
+                kind,
+                wrong,
+                held: row.due_held,
+            }),
             claimed: row.claimed,
         }
     }
 }
 
 impl Store {
-    /// What is on record of these clients, those that have a record.
+    /// What is on record of these clients, those that have a record. What was told within `lately` was told lately.
     ///
     /// # Errors
     ///
     /// What Postgres says.
-    pub async fn notices(&self, clients: &[String]) -> Result<BTreeMap<String, Notice>, Error> {
+    pub async fn notices(
+        &self,
+        clients: &[String],
+        lately: Duration,
+    ) -> Result<BTreeMap<String, Notice>, Error> {
         let mut tx = self.begin().await?;
         let rows = sqlx::query_as!(
             Row,
             r#"
             select
-                client_id, now() as "now!", told, alarmed, message_type, due,
+                client_id, now() as "now!", told, alarmed, message_type, due, told_held, due_held,
+                coalesce(told_at > now() - make_interval(secs => $2), false) as "told_lately!",
                 coalesce(claimed_until > now(), false) as "claimed!"
             from client_notices where client_id = any($1)
             "#,
             clients,
+            lately.as_secs_f64(),
         )
         .fetch_all(&mut tx)
         .await?;
@@ -115,7 +136,8 @@ impl Store {
     /// Puts on record what is still wrong of what was told, and the message that is to be told now, by what was decided on
     /// `seen`. False, with nothing done, if that is no longer what is on record: somebody else was faster.
     ///
-    /// `message` is made of the database's time.
+    /// `message` is made of the database's time. One that says the same of another set of removals is tried when the one before it
+    /// would have been: a receiver that is away is not asked more often for it.
     ///
     /// # Errors
     ///
@@ -124,6 +146,7 @@ impl Store {
         &self,
         client: &ClientId,
         seen: &Notice,
+        lately: Duration,
         told: &[String],
         message: impl FnOnce(DateTime<Utc>) -> Option<Message> + Send,
     ) -> Result<bool, Error> {
@@ -138,12 +161,14 @@ impl Store {
             Row,
             r#"
             select
-                client_id, now() as "now!", told, alarmed, message_type, due,
+                client_id, now() as "now!", told, alarmed, message_type, due, told_held, due_held,
+                coalesce(told_at > now() - make_interval(secs => $2), false) as "told_lately!",
                 coalesce(claimed_until > now(), false) as "claimed!"
             from client_notices where client_id = $1
             for update
             "#,
             client.as_str(),
+            lately.as_secs_f64(),
         )
         .fetch_one(&mut tx)
         .await?;
@@ -157,8 +182,14 @@ impl Store {
         sqlx::query!(
             r#"
             update client_notices set
-                told = $2, message_id = $3, message_type = $4, due = $5, body = $6, tries = 0,
-                next_try_at = case when $3::text is null then null else now() end, claimed_until = null
+                told = $2, message_id = $3, message_type = $4, due = $5, body = $6, due_held = $7,
+                tries = case when message_type = $4 and due = $5 then tries else 0 end,
+                next_try_at = case
+                    when $3::text is null then null
+                    when message_type = $4 and due = $5 then next_try_at
+                    else now()
+                end,
+                claimed_until = null
             where client_id = $1
             "#,
             client.as_str(),
@@ -167,6 +198,7 @@ impl Store {
             due.map(|due| due.kind.as_str()),
             due.map(|due| due.wrong.as_slice()),
             message.as_ref().map(|message| message.body.as_str()),
+            due.and_then(|due| due.held),
         )
         .execute(&mut tx)
         .await?;
@@ -229,9 +261,9 @@ impl Store {
         sqlx::query!(
             r#"
             update client_notices set
-                told = due, told_at = now(), alarmed = message_type <> 'client.well',
-                message_id = null, message_type = null, due = null, body = null, tries = 0, next_try_at = null,
-                claimed_until = null
+                told = due, told_held = due_held, told_at = now(), alarmed = message_type <> 'client.well',
+                message_id = null, message_type = null, due = null, due_held = null, body = null, tries = 0,
+                next_try_at = null, claimed_until = null
             where client_id = $1 and message_id = $2
             "#,
             claimed.client_id,

@@ -21,6 +21,7 @@ fn health(conditions: &[Condition]) -> ClientHealth {
                 Condition::Held => Reason::Held {
                     users: 9,
                     run_id: 1,
+                    first_run_id: 1,
                     since: at,
                 },
                 Condition::Stale => Reason::Stale { since: at },
@@ -55,6 +56,7 @@ fn delivered(decision: Decision) -> Notice {
     Notice {
         alarmed: due.kind != "client.well",
         told: due.wrong,
+        told_held: due.held,
         ..Notice::default()
     }
 }
@@ -112,6 +114,7 @@ fn what_was_not_delivered_is_dropped_when_it_is_no_longer_so() {
     let due = Due {
         kind: "client.held".to_owned(),
         wrong: texts(&["held"]),
+        held: Some(1),
     };
     let waiting = Notice {
         due: Some(due.clone()),
@@ -142,6 +145,51 @@ fn what_was_not_delivered_is_dropped_when_it_is_no_longer_so() {
         ..waiting
     };
     assert_eq!(decide(&claimed, &health(&[])), None, "somebody is sending it");
+}
+
+/// A client whose removals were first held by this pass.
+fn held_by(pass: i64) -> ClientHealth {
+    let mut health = health(&[Condition::Held]);
+    for reason in &mut health.reasons {
+        if let Reason::Held { first_run_id, .. } = reason {
+            *first_run_id = pass;
+        }
+    }
+    health
+}
+
+#[test]
+fn another_set_is_told_though_not_right_after_a_message() {
+    let told = Notice {
+        told: texts(&["held"]),
+        alarmed: true,
+        told_held: Some(7),
+        ..Notice::default()
+    };
+    assert_eq!(decide(&told, &held_by(7)), None);
+    let due = decide(&told, &held_by(9)).and_then(|decision| decision.due);
+    let expected = Due {
+        kind: "client.held".to_owned(),
+        wrong: texts(&["held"]),
+        held: Some(9),
+    };
+    assert_eq!(due.as_ref(), Some(&expected));
+    let lately = Notice {
+        told_lately: true,
+        ..told.clone()
+    };
+    assert_eq!(
+        decide(&lately, &held_by(9)),
+        None,
+        "a message a pass would be too much"
+    );
+    // What was not delivered is brought up to date, and dropped when the set that was told is there again.
+    let waiting = Notice { due, ..told };
+    assert_eq!(decide(&waiting, &held_by(9)), None);
+    let newer = decide(&waiting, &held_by(11)).and_then(|decision| decision.due);
+    assert_eq!(newer.and_then(|due| due.held), Some(11));
+    let dropped = decide(&waiting, &held_by(7)).expect("it is dropped");
+    assert_eq!(dropped.due, None);
 }
 
 fn conditions() -> impl Strategy<Value = Vec<Condition>> {
@@ -178,7 +226,9 @@ proptest! {
                 // Delivered.
                 0 => {
                     alarm = is_alarm;
-                    notice = Notice { told: due.wrong, alarmed: is_alarm, due: None, claimed: false };
+                    notice = Notice {
+                        told: due.wrong, told_held: due.held, alarmed: is_alarm, ..Notice::default()
+                    };
                 }
                 // Refused.
                 1 => notice.alarmed = before,

@@ -267,6 +267,8 @@ pub(super) const TABLES: [Table; 16] = [
             "tries",
             "next_try_at",
             "claimed_until",
+            "told_held",
+            "due_held",
         ],
         delete: false,
     },
