@@ -186,6 +186,10 @@ fn from_database(error: &dyn DatabaseError) -> Error {
         ),
         // undefined_table, undefined_function, undefined_column, invalid_schema_name.
         "42P01" | "42883" | "42703" | "3F000" => Error::Missing(message),
+        // program_limit_exceeded is said of many limits. Of this one a transaction hears when it commits.
+        "54000" if message.contains("NOTIFY") => Error::Refused(format!(
+            "{message}; end the session that listens and does not read (see pg_stat_activity), or set notify.postgres = false"
+        )),
         code => Error::Refused(match refusal_remedy(code) {
             Some(remedy) => format!("{message}; {remedy}"),
             None => message,

@@ -224,3 +224,44 @@ async fn a_database_that_is_read_only_is_tried_again_until_it_is_not() {
     program.end().await.expect(0);
     stage.assert_true(6).await;
 }
+
+#[tokio::test]
+async fn a_full_queue_of_notifications_is_named_with_its_remedy() {
+    let world = World::new(3).await;
+    // As Postgres says it, and when: as the transaction commits.
+    let full = "create function full_queue() returns trigger language plpgsql as $$
+         begin
+             raise exception 'too many notifications in the NOTIFY queue' using errcode = '54000';
+         end $$;
+         create constraint trigger full_queue after insert on managed_users deferrable initially deferred
+         for each row execute function full_queue()";
+    execute(&world, full).await;
+    let report = world
+        .unchecked_pass(&world.store, &CancellationToken::new())
+        .await;
+    assert_eq!(report.outcome, RunOutcome::Failed);
+    let error: String = world
+        .value("select error from sync_runs where outcome = 'failed'")
+        .await;
+    for part in [
+        "too many notifications in the NOTIFY queue (54000)",
+        "end the session that listens and does not read",
+        "notify.postgres = false",
+    ] {
+        assert!(error.contains(part), "{error}");
+    }
+    assert_eq!(world.value::<i64>("select count(*) from managed_users").await, 0);
+    // Other limits are other faults.
+    execute(&world, "drop trigger full_queue on managed_users").await;
+    execute(&world, &failing("54000", false)).await;
+    world
+        .unchecked_pass(&world.store, &CancellationToken::new())
+        .await;
+    let error: String = world
+        .value("select error from sync_runs order by run_id desc limit 1")
+        .await;
+    assert!(
+        error.contains("(54000)") && !error.contains("notify.postgres"),
+        "{error}"
+    );
+}
