@@ -75,6 +75,7 @@ async fn reload(origin: &Origin, force: &Force, channels: &Channels) -> bool {
     }
     keep_what_cannot_change(&before.config, &mut config);
     let difference = Difference::between(&before.config, &config);
+    let shell_before = before.database.psql_command();
     let mirror = match before.after(config).await {
         Ok(mirror) => Arc::new(mirror),
         Err(error) => {
@@ -88,6 +89,7 @@ async fn reload(origin: &Origin, force: &Force, channels: &Channels) -> bool {
     }
     let view = mirror.view();
     let clients = mirror.clients.len();
+    let psql = mirror.database.psql_command();
     force.replace(mirror).await;
     channels.scheduled.send_replace(force.scheduled());
     channels.views.send_replace(Arc::new(view));
@@ -97,6 +99,7 @@ async fn reload(origin: &Origin, force: &Force, channels: &Channels) -> bool {
         clients.added = names(&difference.added),
         clients.removed = names(&difference.removed),
         clients.changed = names(&difference.changed),
+        psql = psql.filter(|psql| shell_before.as_ref() != Some(psql)),
         sections = (!difference.sections.is_empty()).then(|| difference.sections.join(", ")),
         "configuration reloaded"
     );

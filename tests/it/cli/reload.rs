@@ -1,5 +1,7 @@
 //! SIGHUP: the configuration is read again while passes are made.
 
+mod embedded;
+
 use std::{fs, time::Instant};
 
 use calmirror::simulator::{Answer, Target};
