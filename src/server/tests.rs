@@ -163,6 +163,31 @@ async fn a_stream_ends_with_the_configuration_that_let_it_in() {
 }
 
 #[tokio::test]
+async fn health_goes_by_the_schedulers_loop_alone() {
+    tokio::time::pause();
+    let (_views, context) = context();
+    let status = async || healthz(State(context.clone())).await.0;
+    let almost = Duration::from_secs(59);
+    tokio::time::advance(almost).await;
+    assert_eq!(status().await, StatusCode::OK, "it may take a while to start");
+    tokio::time::advance(almost).await;
+    assert_eq!(
+        status().await,
+        StatusCode::SERVICE_UNAVAILABLE,
+        "it never came round"
+    );
+    context.live.beat();
+    assert_eq!(status().await, StatusCode::OK);
+    tokio::time::advance(almost).await;
+    assert_eq!(status().await, StatusCode::OK);
+    tokio::time::advance(almost).await;
+    assert_eq!(status().await, StatusCode::SERVICE_UNAVAILABLE);
+    context.live.beat();
+    // The view's database is nowhere.
+    assert_eq!(status().await, StatusCode::OK);
+}
+
+#[tokio::test]
 async fn an_answer_that_takes_too_long_is_given_up() {
     tokio::time::pause();
     let response = guard::answer(std::future::pending(), "/waits").await;

@@ -182,3 +182,18 @@ fn view(world: &World, show_values: bool) -> View {
         }],
     }
 }
+
+#[tokio::test]
+async fn who_shows_it_cannot_write_it() {
+    let site = Site::new(1, false).await;
+    site.pass().await;
+    let user = calmirror::model::UserId(site.world.users()[0]);
+    let onlooker = crate::support::world::store(&site.world.db, 1).looking_on();
+    assert!(onlooker.user_counts().await.is_ok(), "it can be read");
+    let refused = onlooker.forget(user).await;
+    let said = refused.expect_err("nothing there writes").to_string();
+    assert!(said.contains("read-only"), "{said}");
+    assert_eq!(site.count("select count(*) from managed_users").await, 1);
+    onlooker.close().await;
+    site.close().await;
+}

@@ -1,6 +1,8 @@
 //! What the page and its JSON say, held against the database; and what they never say.
 
-use calmirror::model::RunOutcome;
+use calmirror::{model::RunOutcome, schedule::Cron};
+use chrono::{DateTime, TimeDelta, Utc};
+use chrono_tz::Tz;
 use serde_json::{Value, json};
 
 use super::Site;
@@ -77,6 +79,27 @@ async fn the_page_says_what_the_database_says() {
     ] {
         assert!(page.contains(text), "no {text} in {page}");
     }
+    // Since when, and until when: the first pass was complete as well, and nothing was between.
+    let said = |after: &str| {
+        let rest = page.split(after).nth(1).unwrap_or_else(|| panic!("no {after}"));
+        let time = rest
+            .split("datetime=\"")
+            .nth(1)
+            .and_then(|rest| rest.split('"').next());
+        time.and_then(|time| time.parse::<DateTime<Utc>>().ok())
+            .expect("a time")
+    };
+    let since: DateTime<Utc> = site.world.value("select min(finished_at) from sync_runs").await;
+    assert_eq!(said("Fresh since "), since);
+    let last: DateTime<Utc> = site.world.value("select last_complete_at from sync_state").await;
+    assert_eq!(said("The last complete pass ended "), last);
+    let until: DateTime<Utc> = site.world.value("select fresh_until from sync_state").await;
+    assert_eq!(said("It stays so until "), until);
+    let next = said("<dt>Next pass</dt>");
+    let cron = Cron::parse(&site.world.client.cron, Tz::UTC).expect("it is a schedule");
+    assert_eq!(cron.next_after(next - TimeDelta::seconds(1)), Some(next));
+    assert!(next > last, "{next}");
+    assert!(page.contains(">limit 450<"), "{page}");
     site.close().await;
 }
 

@@ -113,4 +113,54 @@ mod tests {
             ]
         );
     }
+
+    #[test]
+    fn each_kind_has_its_part_of_its_days_bar() {
+        let day = |of: u32, inserted, updated, removed, restored, repaired| DayOfChanges {
+            day: chrono::NaiveDate::from_ymd_opt(2026, 1, of).expect("a day"),
+            inserted,
+            updated,
+            removed,
+            restored,
+            repaired,
+        };
+        let drawn = plot(&[day(1, 0, 0, 0, 0, 0), day(2, 50, 20, 15, 10, 5)]).into_string();
+        let label = "Changes a day, last 2 days: 100 in all, 100 on the busiest day";
+        assert!(drawn.contains(label), "{drawn}");
+        let [none, busy] = drawn.split("<g class=\"stack\">").skip(1).collect::<Vec<_>>()[..] else {
+            panic!("two days: {drawn}");
+        };
+        assert!(
+            none.contains("2026-01-01: no change") && !none.contains("class=\"insert\""),
+            "{none}"
+        );
+        let told = "2026-01-02: 50 inserted, 20 updated, 15 removed, 10 restored, 5 repaired";
+        assert!(busy.contains(told), "{busy}");
+        // From the ground up, each as tall as its count.
+        let whole = HEIGHT - BOTTOM - TOP;
+        let mut ground = HEIGHT - BOTTOM;
+        for (class, share) in [
+            ("insert", 0.5),
+            ("update", 0.2),
+            ("removal", 0.15),
+            ("restore", 0.1),
+            ("repair", 0.05),
+        ] {
+            let bar = busy
+                .split(&format!("<rect class=\"{class}\""))
+                .nth(1)
+                .expect("it is drawn");
+            let tall = share * whole;
+            ground -= tall;
+            for part in [
+                format!(" y=\"{}\"", n(ground)),
+                format!(" height=\"{}\"", n(tall)),
+            ] {
+                assert!(
+                    bar[..bar.find('>').expect("it ends")].contains(&part),
+                    "{class}: no {part} in {bar}"
+                );
+            }
+        }
+    }
 }

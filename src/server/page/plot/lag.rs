@@ -176,4 +176,19 @@ mod tests {
             ["0", "4 s", "1 min", "20 min", "1 h", "12 h", "2 d", "1 min 30 s"]
         );
     }
+
+    #[test]
+    fn what_is_stale_is_a_line_unless_it_is_far_away() {
+        let now: DateTime<Utc> = "2026-01-02T12:00:00Z".parse().expect("a time");
+        let window = Window::since(Some(now - TimeDelta::minutes(30)), now);
+        let passes = [pass(now, 600, 590, "no_change", 1)];
+        let drawn = |stale_after| plot(window, &passes, stale_after).into_string();
+        let near = drawn(Some(900.0));
+        for part in ["class=\"limit\"", ">stale<", "10 min now, 10 min at most"] {
+            assert!(near.contains(part), "no {part} in {near}");
+        }
+        for stale_after in [None, Some(7_200.0)] {
+            assert!(!drawn(stale_after).contains("class=\"limit\""), "{stale_after:?}");
+        }
+    }
 }

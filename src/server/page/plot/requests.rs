@@ -87,4 +87,25 @@ mod tests {
         assert_eq!(&series[50..=54], [100.0; 5]);
         assert_eq!(series[55], 0.0);
     }
+
+    #[test]
+    fn the_limit_is_a_line_where_there_is_one() {
+        let now: DateTime<Utc> = "2026-01-02T12:00:00Z".parse().expect("a time");
+        let window = Window::since(Some(now - TimeDelta::minutes(30)), now);
+        let passes = [pass(now, 590, 350, "applied", 400)];
+        let drawn = plot(window, &passes, 450).into_string();
+        for part in [
+            "class=\"limit\"",
+            ">limit 450<",
+            "100 at most, 450 allowed",
+            "100 requests a minute",
+        ] {
+            assert!(drawn.contains(part), "no {part} in {drawn}");
+        }
+        let without = plot(window, &passes, 0).into_string();
+        assert!(
+            !without.contains("class=\"limit\"") && without.contains("no limit set"),
+            "{without}"
+        );
+    }
 }

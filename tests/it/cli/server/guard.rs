@@ -2,8 +2,8 @@
 
 use sqlx::Row;
 
-use super::{Daemon, HARDLY_EVER};
-use crate::support::http::Answer;
+use super::{Daemon, HARDLY_EVER, Setup};
+use crate::support::{gate::Gate, http::Answer};
 
 /// What is for people and scrapers; probes are asked for otherwise.
 const ROUTES: [(&str, u16); 10] = [
@@ -116,7 +116,11 @@ async fn a_token_is_asked_for_where_there_is_one_and_probes_do_without() {
 
 #[tokio::test]
 async fn a_probe_without_the_token_learns_whether_and_not_what() {
-    let daemon = Daemon::of(3, &with_token()).await;
+    let mut setup = Setup::new(1, 3).await;
+    let (mut gate, url) = Gate::before_database(&setup.db);
+    gate.open();
+    setup.database_url = url;
+    let daemon = Daemon::start(setup, &with_token()).await;
     daemon.until_ready(200, "ok", None).await;
     sqlx::query("update sync_state set fresh_until = last_complete_at")
         .execute(&daemon.setup.pool().await)
@@ -130,6 +134,15 @@ async fn a_probe_without_the_token_learns_whether_and_not_what() {
     let right = [("authorization", "Bearer s3cr3t-t0ken")];
     let told = daemon.get_with("/readyz", &right).await.json();
     assert_eq!(told["clients"][0]["client"], "acme");
+    // Why the database is away is nobody else's business either.
+    gate.shut();
+    let away = daemon.until_ready(503, "database_unavailable", None).await;
+    assert_eq!(
+        away,
+        serde_json::json!({"status": "database_unavailable", "reasons": []})
+    );
+    let told = daemon.get_with("/readyz", &right).await.json();
+    assert!(told["error"].is_string(), "{told}");
     daemon.stop().await;
 }
 

@@ -9,7 +9,8 @@ use tokio::{io::AsyncWriteExt, net::TcpStream};
 use super::{Daemon, HARDLY_EVER, Samples, Setup};
 use crate::support::{TestDb, gate::Gate};
 
-const EVERY_SECOND: &str = "[schedule]\ncron = \"* * * * * *\"\n[removal]\nconfirmations = 1\nmin_age_s = 0";
+pub(super) const EVERY_SECOND: &str =
+    "[schedule]\ncron = \"* * * * * *\"\n[removal]\nconfirmations = 1\nmin_age_s = 0";
 
 fn passes(samples: &Samples, outcome: &str) -> f64 {
     let series = format!("calmirror_passes_total{{client=\"acme\",outcome=\"{outcome}\"}}");
@@ -200,6 +201,51 @@ async fn a_database_without_tables_is_not_ready_and_one_without_a_pass_is_degrad
     daemon.setup.run(&["sync"]).await.expect(0);
     daemon.until_ready(200, "ok", None).await;
     daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_configuration_that_was_refused_is_told_and_the_mirror_stays_ready() {
+    const OK: &str = "calmirror_config_last_reload_successful";
+    const AT: &str = "calmirror_config_last_reload_success_timestamp_seconds";
+    const BEAT: &str = "calmirror_scheduler_last_beat_timestamp_seconds";
+    let daemon = Daemon::of(3, HARDLY_EVER).await;
+    daemon.until_ready(200, "ok", None).await;
+    let before = daemon
+        .until("users", |samples| samples.acme("live_users") == Some(3.0))
+        .await;
+    let started = before.value(AT).expect("it was loaded");
+    assert_eq!(before.value(OK), Some(1.0));
+
+    daemon.setup.configure("[schedule]\ncron = \"often\"");
+    daemon.program.signal(Signal::SIGHUP);
+    daemon
+        .until("a refusal", |samples| samples.value(OK) == Some(0.0))
+        .await;
+    daemon.until_ready(200, "ok", None).await;
+    daemon.program_lives().await;
+    // Another second, so that the times can be told apart.
+    let refused = daemon
+        .until("a later beat", |samples| {
+            samples.value(BEAT) >= Some(started + 2.0)
+        })
+        .await;
+    assert_eq!(refused.value(AT), Some(started), "the one before stays in force");
+    assert_eq!(refused.acme("live_users"), Some(3.0));
+
+    daemon.setup.configure(EVERY_SECOND);
+    daemon.program.signal(Signal::SIGHUP);
+    let reloaded = daemon
+        .until("a reload", |samples| samples.value(OK) == Some(1.0))
+        .await;
+    assert!(reloaded.value(AT) > Some(started), "{reloaded:?}");
+    daemon
+        .until("passes by the new one", |samples| {
+            passes(samples, "no_change") >= 2.0
+        })
+        .await;
+    let address = daemon.address;
+    daemon.stop().await;
+    assert!(TcpStream::connect(address).await.is_err(), "it has ended");
 }
 
 #[tokio::test]
