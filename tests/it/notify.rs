@@ -371,16 +371,23 @@ async fn what_may_have_been_delivered_counts_as_told() {
 async fn a_wish_to_be_left_alone_is_kept() {
     let world = World::new(3).await;
     let receiver = Receiver::start().await;
-    receiver.script([Reaction::After(503, 600)]);
+    // An hour is the most.
+    receiver.script([Reaction::After(503, 600), Reaction::After(429, 1_000_000)]);
     world.pass().await;
     age(&world).await;
-    round(&notifier(&receiver), &world, &world.store).await;
-    let wait: f64 = world
-        .value("select extract(epoch from next_try_at - now())::float8 from client_notices")
-        .await;
-    assert!(wait > 300.0, "{wait}");
-    round(&notifier(&receiver), &world, &world.store).await;
-    assert_eq!(receiver.deliveries().len(), 1);
+    let wait = "select extract(epoch from next_try_at - now())::float8 from client_notices";
+    for (tries, asked) in [(1, 600.0), (2, 3_600.0)] {
+        for _ in 0..2 {
+            round(&notifier(&receiver), &world, &world.store).await;
+        }
+        let wait: f64 = world.value(wait).await;
+        assert!(wait <= asked && wait > asked - 300.0, "{wait} of {asked}");
+        assert_eq!(receiver.deliveries().len(), tries);
+        sqlx::query("update client_notices set next_try_at = now()")
+            .execute(&world.pool)
+            .await
+            .expect("time can pass");
+    }
 }
 
 #[tokio::test]

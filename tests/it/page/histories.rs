@@ -113,6 +113,42 @@ async fn the_slider_moves_through_the_versions_by_keys() {
 }
 
 #[tokio::test]
+async fn the_json_of_a_user_has_the_versions_and_the_state_of_an_instant() {
+    let (site, user, zones) = told().await;
+    let newest = site.get(&format!("/api/v1/users/{user}")).await.json();
+    let versions = newest["versions"].as_array().expect("a list").clone();
+    let told: Vec<_> = versions
+        .iter()
+        .map(|version| version["version"].as_i64())
+        .collect();
+    assert_eq!(told, [Some(3), Some(2), Some(1)]);
+    assert_eq!(
+        (&newest["newest_version"], &newest["oldest_version"]),
+        (&json!(3), &json!(1))
+    );
+    for (version, zone) in versions.iter().rev().zip(&zones) {
+        let at = version["observed_at"].as_str().expect("a time");
+        let state = site.get(&format!("/api/v1/users/{user}?at={at}")).await.json()["state"].clone();
+        assert_eq!(
+            (
+                &state["version"],
+                &state["kind"],
+                &state["fields"]["time_zone"],
+                &state["valid_from"]
+            ),
+            (
+                &version["version"],
+                &version["kind"],
+                &json!(zone),
+                &version["observed_at"]
+            ),
+            "{state}"
+        );
+    }
+    site.close().await;
+}
+
+#[tokio::test]
 async fn a_long_past_comes_in_parts() {
     let site = Site::new(1, true).await;
     site.pass().await;

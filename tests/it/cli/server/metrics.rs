@@ -10,7 +10,7 @@ use calmirror::{
     measured::METRICS,
     simulator::{Answer, Target},
 };
-use chrono::{Datelike, TimeZone, Utc};
+use chrono::{DateTime, Datelike, TimeZone, Utc};
 use serde_json::json;
 
 use super::{Daemon, HARDLY_EVER, Samples, Setup};
@@ -264,7 +264,12 @@ async fn times_and_limits_are_those_of_the_tables_and_of_cal_com() {
     // Of 500, less those that were made, and a fiftieth that is left to others.
     let made = requests(&samples, "2xx").expect("users were asked for");
     assert_eq!(samples.acme("rate_limit_remaining"), Some(500.0 - made - 10.0));
-    let report = daemon.get("/api/v1/status").await.json()["clients"][0]["last_report"].clone();
+    let status = daemon.get("/api/v1/status").await.json()["clients"][0].clone();
+    let said = status["next_pass_at"]
+        .as_str()
+        .and_then(|at| at.parse::<DateTime<Utc>>().ok());
+    assert_eq!(said.map(|at| at.timestamp()), Some(next), "{status}");
+    let report = &status["last_report"];
     let took = samples.acme("pass_duration_seconds_sum").expect("a pass ended");
     assert!(
         report["duration_s"]
