@@ -21,6 +21,7 @@ use axum::{
     response::{Html, IntoResponse, Redirect, Response},
     routing::get,
 };
+use chrono::{DateTime, Utc};
 use maud::Markup;
 use serde::Deserialize;
 
@@ -125,19 +126,23 @@ struct Wanted {
 /// Why there is no past to show.
 enum NoPast {
     Asked(&'static str),
-    Forgotten(chrono::DateTime<chrono::Utc>),
+    NoInstant,
+    Forgotten(DateTime<Utc>),
     Never,
     Database(Error),
 }
 
-async fn past(context: &Context, user: &str, wanted: &Wanted) -> Result<(UserId, Past), NoPast> {
+/// A user's past, and the instant that was asked for.
+async fn past(
+    context: &Context,
+    user: &str,
+    wanted: &Wanted,
+) -> Result<(UserId, Past, Option<DateTime<Utc>>), NoPast> {
     let user = user.parse().map(UserId);
     let user = user.map_err(|_| NoPast::Asked("A user's id is a whole number, such as 1002."))?;
     let at = match wanted.at.as_deref() {
         None | Some("") => None,
-        Some(text) => Some(moment::instant(text).ok_or(NoPast::Asked(
-            "That is no instant. It is written as in 2026-11-23T20:01:34Z.",
-        ))?),
+        Some(text) => Some(moment::instant(text).ok_or(NoPast::NoInstant)?),
     };
     let before = wanted.before.as_deref().map(str::parse).transpose();
     let before = before.map_err(|_| NoPast::Asked("A version is a whole number."))?;
@@ -149,7 +154,7 @@ async fn past(context: &Context, user: &str, wanted: &Wanted) -> Result<(UserId,
     };
     let past = store.past(user, wanted).await.map_err(NoPast::Database)?;
     if past.newest.is_some() {
-        return Ok((user, past));
+        return Ok((user, past, at));
     }
     match store.forgotten_at(user).await {
         Ok(Some(at)) => Err(NoPast::Forgotten(at)),
@@ -161,7 +166,7 @@ async fn past(context: &Context, user: &str, wanted: &Wanted) -> Result<(UserId,
 impl NoPast {
     fn status(&self) -> StatusCode {
         match self {
-            Self::Asked(_) => StatusCode::BAD_REQUEST,
+            Self::Asked(_) | Self::NoInstant => StatusCode::BAD_REQUEST,
             Self::Forgotten(_) => StatusCode::GONE,
             Self::Never => StatusCode::NOT_FOUND,
             Self::Database(_) => StatusCode::SERVICE_UNAVAILABLE,
@@ -171,6 +176,7 @@ impl NoPast {
     fn message(&self) -> String {
         match self {
             Self::Asked(why) => (*why).to_owned(),
+            Self::NoInstant => format!("That is no instant. {}", moment::FORMS),
             Self::Forgotten(at) => format!(
                 "The user is forgotten since {}, and nothing else is kept of it.",
                 moment::absolute_whole(*at)
@@ -187,14 +193,14 @@ async fn user(
     Query(wanted): Query<Wanted>,
 ) -> Response {
     match past(&context, &id, &wanted).await {
-        Ok((id, past)) => {
+        Ok((id, past, at)) => {
             let client = past
                 .versions
                 .first()
                 .map(|version| context.name_of(&version.client_id));
             page(
                 StatusCode::OK,
-                user::page(id, client.as_deref(), &past, context.values()),
+                user::page(id, client.as_deref(), &past, at, context.values()),
             )
         }
         Err(no) => page(no.status(), document::message("No history", &no.message())),
@@ -207,7 +213,7 @@ async fn user_json(
     Query(wanted): Query<Wanted>,
 ) -> Response {
     match past(&context, &id, &wanted).await {
-        Ok((id, past)) => Json(user::json(id, &past, context.values())).into_response(),
+        Ok((id, past, _)) => Json(user::json(id, &past, context.values())).into_response(),
         Err(no) => fault(no.status(), &no.message()),
     }
 }

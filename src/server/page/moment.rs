@@ -1,25 +1,66 @@
 //! Times as people read them: how long ago, and when exactly.
 
-use chrono::{DateTime, Datelike as _, NaiveDateTime, SecondsFormat, TimeDelta, Utc};
+use chrono::{DateTime, Datelike as _, FixedOffset, NaiveDate, NaiveTime, SecondsFormat, TimeDelta, Utc};
 use maud::{Markup, html};
 
-/// An instant as an address may have it: with a zone, or, as a browser's form sends it, without one, which means UTC.
+/// How an instant is written.
+pub(super) const FORMS: &str = "Write it as 2026-11-23, 2026-11-23 20:01 or 2026-11-23T20:01:34+01:00. Without a zone it is UTC, \
+     and a day alone is its beginning.";
+
+/// An instant as people type it and links have it: a day, perhaps with a time, perhaps with a zone. Without one it is UTC.
 pub(super) fn instant(text: &str) -> Option<DateTime<Utc>> {
     // Postgres goes less far back than chrono.
-    parsed(text).filter(|time| (1..=9999).contains(&time.year()))
+    parsed(text.trim()).filter(|time| (1..=9999).contains(&time.year()))
 }
 
 fn parsed(text: &str) -> Option<DateTime<Utc>> {
-    // In an address a plus sign may have become a space.
-    let text = text.trim().replace(' ', "+");
-    if let Ok(time) = DateTime::parse_from_rfc3339(&text) {
-        return Some(time.to_utc());
+    let (date, rest) = text.split_at_checked("2026-11-23".len())?;
+    let is_date = date.bytes().enumerate().all(|(place, byte)| match place {
+        4 | 7 => byte == b'-',
+        _ => byte.is_ascii_digit(),
+    });
+    let date = NaiveDate::parse_from_str(date, "%Y-%m-%d")
+        .ok()
+        .filter(|_| is_date)?;
+    if rest.is_empty() {
+        return Some(date.and_time(NaiveTime::MIN).and_utc());
     }
-    let formats = ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M"];
-    let naive = formats
+    let rest = rest.strip_prefix(['T', 't', ' '])?.trim_start();
+    let end = rest.find(|c: char| !c.is_ascii_digit() && c != ':' && c != '.');
+    let (time, zone) = rest.split_at(end.unwrap_or(rest.len()));
+    let time = ["%H:%M:%S%.f", "%H:%M"]
         .iter()
-        .find_map(|format| NaiveDateTime::parse_from_str(&text, format).ok());
-    naive.map(|time| time.and_utc())
+        .find_map(|format| NaiveTime::parse_from_str(time, format).ok())?;
+    let local = date.and_time(time).and_local_timezone(offset(zone.trim())?);
+    local.single().map(|time| time.to_utc())
+}
+
+/// What a zone is ahead of UTC.
+fn offset(zone: &str) -> Option<FixedOffset> {
+    if zone.is_empty()
+        || ["z", "utc", "gmt"]
+            .iter()
+            .any(|utc| zone.eq_ignore_ascii_case(utc))
+    {
+        return FixedOffset::east_opt(0);
+    }
+    let (sign, digits) = match zone.strip_prefix('-') {
+        Some(digits) => (-1, digits),
+        // In an address a plus sign may have become a space.
+        None => (1, zone.strip_prefix('+').unwrap_or(zone)),
+    };
+    let (hours, minutes) = match digits.len() {
+        2 => (digits, "00"),
+        4 => digits.split_at_checked(2)?,
+        _ => digits.split_once(':')?,
+    };
+    let number = |text: &str, below: i32| {
+        let is_number = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit());
+        text.parse::<i32>()
+            .ok()
+            .filter(|number| is_number && *number < below)
+    };
+    FixedOffset::east_opt(sign * (number(hours, 24)? * 60 + number(minutes, 60)?) * 60)
 }
 
 /// `3 min ago`, `in 12 s`: one unit, the largest.
@@ -116,11 +157,64 @@ mod tests {
             "2026-01-02T03:04:05.123456",
         ];
         assert_eq!(same.map(instant), [Some(time); 3]);
-        assert!(instant("2026-01-02T03:04").is_some());
-        assert_eq!(
-            ["", "now", "2026-01-02", "99999-01-01T00:00:00Z"].map(instant),
-            [None; 4]
-        );
+    }
+
+    #[test]
+    fn instants_are_read_as_people_type_them() {
+        let read = |text| instant(text).map(super::exact);
+        for (text, utc) in [
+            ("2026-11-23", "2026-11-23T00:00:00Z"),
+            (" 2026-11-23 10:00 ", "2026-11-23T10:00:00Z"),
+            ("2026-11-23 9:05", "2026-11-23T09:05:00Z"),
+            ("2026-11-23  10:00:30", "2026-11-23T10:00:30Z"),
+            ("2026-11-23 10:00:30.25", "2026-11-23T10:00:30.250Z"),
+            ("2026-11-23 10:00:30 UTC", "2026-11-23T10:00:30Z"),
+            ("2026-11-23t10:00z", "2026-11-23T10:00:00Z"),
+            ("2026-11-23T10:00", "2026-11-23T10:00:00Z"),
+            ("2026-11-23 10:00 +02:00", "2026-11-23T08:00:00Z"),
+            ("2026-11-23 10:00+0200", "2026-11-23T08:00:00Z"),
+            ("2026-11-23 10:00-08", "2026-11-23T18:00:00Z"),
+            ("2026-11-23 00:30+05:45", "2026-11-22T18:45:00Z"),
+            ("2026-11-23 10:00 02:00", "2026-11-23T08:00:00Z"),
+        ] {
+            assert_eq!(read(text).as_deref(), Some(utc), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_instant_is_refused() {
+        for text in [
+            "",
+            "now",
+            "yesterday",
+            "2026",
+            "2026-11",
+            "26-11-23",
+            "2026-1-2",
+            "2026-13-01",
+            "2026-02-30",
+            "99999-01-01T00:00:00Z",
+            "+2026-11-23",
+            "0000-01-01",
+            "9999-12-31T23:59-01:00",
+            "2026/11/23",
+            "23.11.2026",
+            "11/23/2026 10:00",
+            "2026-11-23T",
+            "2026-11-23 10",
+            "2026-11-23 25:00",
+            "2026-11-23 10:61",
+            "2026-11-23 10:00 pm",
+            "2026-11-23 10:00 CET",
+            "2026-11-23 10:00+25",
+            "2026-11-23 10:00+2",
+            "2026-11-23 10:00+02:00 x",
+            "2026-11-23 10:00+\u{e9}\u{e9}",
+            "2026-11-2\u{e9}",
+            "2026-11-23\u{a0}10:00",
+        ] {
+            assert_eq!(instant(text), None, "{text}");
+        }
     }
 
     #[test]

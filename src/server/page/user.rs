@@ -77,7 +77,14 @@ pub(super) fn json(id: UserId, past: &Past, values: Values) -> User {
     }
 }
 
-pub(super) fn page(id: UserId, client: Option<&str>, past: &Past, values: Values) -> Markup {
+/// `at` is the instant that was asked for.
+pub(super) fn page(
+    id: UserId,
+    client: Option<&str>,
+    past: &Past,
+    at: Option<DateTime<Utc>>,
+    values: Values,
+) -> Markup {
     let now = past.now;
     let shown = past.state.as_ref().map(|state| state.version);
     let main = html! {
@@ -99,11 +106,12 @@ pub(super) fn page(id: UserId, client: Option<&str>, past: &Past, values: Values
                 (slider(past, shown))
                 form.instant action={"/users/" (id)} method="get" {
                     label for="at" { "Any instant, UTC" }
-                    input #at name="at" type="text" autocomplete="off" size="28" placeholder="2026-11-23T20:01:34Z"
-                        value=[past.state.as_ref().map(|state| moment::exact(state.observed_at))];
+                    input #at name="at" type="text" autocomplete="off" size="28" placeholder="2026-11-23 20:01"
+                        value=[at.or(past.state.as_ref().map(|state| state.observed_at)).map(moment::exact)];
                     button type="submit" { "Show" }
                 }
                 div #as-of data-part="state" {
+                    @if let Some(at) = at { p.faint { "As of " (moment::at(at)) } }
                     @match (&past.state, past.known_from) {
                         (Some(state), _) => (as_of(state, values, now)),
                         (None, Some(from)) => p.empty {

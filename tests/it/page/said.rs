@@ -215,6 +215,8 @@ async fn what_cannot_be_answered_is_said_with_its_status() {
         ("/users/99999999999999999999999".to_owned(), 400),
         ("/users/1".to_owned(), 404),
         (format!("/users/{user}?at=yesterday"), 400),
+        (format!("/users/{user}?at=2026-11-23+10:00+CET"), 400),
+        (format!("/users/{user}?at=2026-11-23+10:00"), 200),
         (format!("/users/{user}?before=x"), 400),
         (format!("/users/{user}?at=0001-01-01T00:00:00Z"), 200),
         (format!("/users/{user}?at=9999-12-31T23:59:59Z&before=-5"), 200),
@@ -225,6 +227,29 @@ async fn what_cannot_be_answered_is_said_with_its_status() {
         ("/assets/page.css".to_owned(), 404),
     ] {
         assert_eq!(site.get(&path).await.status, status, "{path}");
+    }
+    // What people type is taken, and the page says what it was taken for.
+    for (typed, taken) in [
+        ("2126-11-23", "2126-11-23 00:00:00 UTC"),
+        ("2126-11-23%2010:00", "2126-11-23 10:00:00 UTC"),
+        ("2126-11-23T10:00:30%2B02:00", "2126-11-23 08:00:30 UTC"),
+    ] {
+        let page = site.html(&format!("/users/{user}?at={typed}")).await;
+        let said = format!(
+            "As of <time datetime=\"{}\">{taken}<",
+            taken.replacen(' ', "T", 1).replace(" UTC", "Z")
+        );
+        assert!(page.contains(&said), "no {said} in {page}");
+    }
+    for path in [
+        format!("/users/{user}?at=tomorrow"),
+        format!("/api/v1/users/{user}?at=23.11.2026"),
+    ] {
+        let refused = site.html(&path).await;
+        assert!(
+            refused.contains("Write it as 2026-11-23, 2026-11-23 20:01 or "),
+            "{refused}"
+        );
     }
     site.world
         .store
