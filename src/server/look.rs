@@ -22,6 +22,12 @@ const GOOD_FOR: Duration = Duration::from_secs(2);
 /// How long users that were counted are good for: counting reads an index over all of them.
 const COUNTS_GOOD_FOR: Duration = Duration::from_secs(20);
 
+/// After news they are counted anew, though never for more than such a part of the time.
+const COUNTING_PART: u32 = 20;
+
+/// Nobody waits for longer until they are counted.
+const COUNTING_PATIENCE: Duration = Duration::from_secs(6);
+
 /// A probe does not wait for longer.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -72,11 +78,23 @@ pub(super) struct Looks {
 #[derive(Debug)]
 struct Counted {
     at: Instant,
+    took: Duration,
     /// Another configuration may have another database.
     of: Weak<View>,
     /// What was the news then.
     news: u64,
-    counts: Arc<Vec<UserCounts>>,
+    /// None where the database did not say.
+    counts: Option<Arc<Vec<UserCounts>>>,
+}
+
+impl Counted {
+    fn good_for(&self, news: u64) -> Duration {
+        if self.news == news && self.counts.is_some() {
+            COUNTS_GOOD_FOR
+        } else {
+            (self.took * COUNTING_PART).min(COUNTS_GOOD_FOR)
+        }
+    }
 }
 
 impl Looks {
@@ -104,25 +122,27 @@ impl Looks {
         look
     }
 
-    /// How many users each client has; none if the database does not say. `news` counts what could have changed it.
+    /// How many users each client has, as of up to 20 seconds ago; none if the database does not say. `news` counts what could have
+    /// changed it: where counting is a matter of milliseconds, they are counted anew.
     pub(super) async fn counts(&self, view: &Arc<View>, news: u64) -> Option<Arc<Vec<UserCounts>>> {
         let mut newest = self.counted.lock().await;
         if let Some(counted) = newest.as_ref()
-            && counted.at.elapsed() < COUNTS_GOOD_FOR
-            && counted.news == news
             && counted.of.as_ptr() == Arc::as_ptr(view)
+            && counted.at.elapsed() < counted.good_for(news)
         {
-            return Some(Arc::clone(&counted.counts));
+            return counted.counts.clone();
         }
-        let counts = timeout(PATIENCE * 3, view.store.user_counts()).await.ok()?.ok()?;
-        let counts = Arc::new(counts);
+        let began = Instant::now();
+        let counts = timeout(COUNTING_PATIENCE, view.store.user_counts()).await;
+        let counts = counts.ok().and_then(Result::ok).map(Arc::new);
         *newest = Some(Counted {
             at: Instant::now(),
+            took: began.elapsed(),
             of: Arc::downgrade(view),
             news,
-            counts: Arc::clone(&counts),
+            counts: counts.clone(),
         });
-        Some(counts)
+        counts
     }
 }
 

@@ -48,8 +48,18 @@ fn view(clients: &[&str]) -> Arc<View> {
     })
 }
 
+/// Of so many clients.
+pub(super) fn context_of(clients: usize) -> (watch::Sender<Arc<View>>, Context) {
+    let names: Vec<_> = (0..clients).map(|number| format!("client-{number}")).collect();
+    showing(view(&names.iter().map(String::as_str).collect::<Vec<_>>()))
+}
+
 fn context() -> (watch::Sender<Arc<View>>, Context) {
-    let (sender, receiver) = watch::channel(view(&["acme"]));
+    showing(view(&["acme"]))
+}
+
+fn showing(view: Arc<View>) -> (watch::Sender<Arc<View>>, Context) {
+    let (sender, receiver) = watch::channel(view);
     let context = Context::new(receiver, Live::default(), CancellationToken::new());
     (sender, context)
 }

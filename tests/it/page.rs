@@ -3,8 +3,10 @@
 mod accessible;
 mod histories;
 mod lively;
+mod many;
 mod pictures;
 mod said;
+mod signed_in;
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -55,8 +57,13 @@ impl Site {
     }
 
     async fn of(world: World, show_values: bool) -> Self {
+        let view = view(&world, show_values);
+        Self::showing(world, view).await
+    }
+
+    async fn showing(world: World, view: View) -> Self {
         let (live, closing) = (Live::default(), CancellationToken::new());
-        let (views, view) = watch::channel(Arc::new(view(&world, show_values)));
+        let (views, view) = watch::channel(Arc::new(view));
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let server = Server::bind(any).await.expect("there are free ports");
         let address = server.address();

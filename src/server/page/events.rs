@@ -14,7 +14,7 @@ use axum::{
 use futures_util::{Stream, stream};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, watch},
-    time::{Interval, MissedTickBehavior, interval},
+    time::{Instant, Interval, MissedTickBehavior, interval},
 };
 
 use super::{client, overview::UnderWay};
@@ -27,6 +27,10 @@ const STREAMS: usize = 32;
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// A page asks for all of itself when it is told that something has changed. With many clients that is always so.
+const TELL_EVERY: Duration = Duration::from_secs(1);
+const TELL_EVERY_PER_CLIENT: Duration = Duration::from_millis(50);
 
 /// Places for streams. Clones share them.
 #[derive(Clone, Debug)]
@@ -45,7 +49,7 @@ pub(super) async fn events(
     match streams.0.try_acquire_owned() {
         Ok(place) => {
             let keep_alive = KeepAlive::new().interval(KEEP_ALIVE);
-            let answer = Sse::new(told(context, place)).keep_alive(keep_alive);
+            let answer = Sse::new(events_of(context, place)).keep_alive(keep_alive);
             // What stands in between must not gather events before it passes them on.
             ([("x-accel-buffering", "no")], answer).into_response()
         }
@@ -65,30 +69,39 @@ pub(super) async fn events(
 struct Told {
     context: Context,
     news: watch::Receiver<u64>,
+    /// When it was last told of them.
+    told_at: Option<Instant>,
+    tell_every: Duration,
     look: Interval,
     progress: BTreeMap<String, Snapshot>,
     /// Somebody else may have it when this is dropped.
     _place: OwnedSemaphorePermit,
 }
 
-fn told(mut context: Context, place: OwnedSemaphorePermit) -> impl Stream<Item = Result<Event, Infallible>> {
+fn events_of(context: Context, place: OwnedSemaphorePermit) -> impl Stream<Item = Result<Event, Infallible>> {
+    stream::unfold(told(context, place), |mut told| async move {
+        let event = told.next().await?;
+        Some((Ok(event), told))
+    })
+}
+
+fn told(mut context: Context, place: OwnedSemaphorePermit) -> Told {
     context.view.mark_unchanged();
     let mut look = interval(LOOK_EVERY);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut news = context.live.news();
     // A page that was made before this began, or before the connection was lost, may have missed something.
     news.mark_changed();
-    let told = Told {
+    let clients = u32::try_from(context.view.borrow().clients.len()).unwrap_or(u32::MAX);
+    Told {
         news,
+        told_at: None,
+        tell_every: TELL_EVERY.max(TELL_EVERY_PER_CLIENT * clients),
         look,
         progress: BTreeMap::new(),
         context,
         _place: place,
-    };
-    stream::unfold(told, |mut told| async move {
-        let event = told.next().await?;
-        Some((Ok(event), told))
-    })
+    }
 }
 
 impl Told {
@@ -100,8 +113,9 @@ impl Told {
                 biased;
                 () = self.context.closing.cancelled() => return None,
                 _ = self.context.view.changed() => return None,
-                changed = self.news.changed() => {
+                changed = self.news.changed(), if self.may_be_told() => {
                     changed.ok()?;
+                    self.told_at = Some(Instant::now());
                     let count = *self.news.borrow_and_update();
                     return Some(Event::default().event("changed").data(count.to_string()));
                 }
@@ -112,6 +126,11 @@ impl Told {
                 }
             }
         }
+    }
+
+    /// Otherwise the next look is soon enough.
+    fn may_be_told(&self) -> bool {
+        self.told_at.is_none_or(|told| told.elapsed() >= self.tell_every)
     }
 
     fn progress(&mut self) -> Option<Event> {
@@ -143,5 +162,56 @@ impl Told {
             .collect();
         let data = serde_json::Value::from(passes).to_string();
         Some(Event::default().event("progress").data(data))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{server::tests::context_of, sync::Progress};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_page_of_many_clients_is_told_of_changes_less_often() {
+        for (clients, seconds) in [(1, 1), (200, 10)] {
+            let (_views, context) = context_of(clients);
+            let live = context.live.clone();
+            let places = Arc::new(Semaphore::new(1));
+            let mut told = told(context, places.try_acquire_owned().expect("it is free"));
+            let started = Instant::now();
+            let telling = async {
+                for _ in 0..4 {
+                    drop(told.next().await.expect("it goes on"));
+                }
+                started.elapsed().as_secs()
+            };
+            let news = async {
+                loop {
+                    drop(live.begins("client", Progress::default()));
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            };
+            let took = tokio::select! {
+                took = telling => took,
+                () = news => unreachable!("there are always news"),
+            };
+            // The first one comes at once, and each look is half a second apart.
+            assert!(
+                (3 * seconds..=3 * seconds + 2).contains(&took),
+                "{clients}: {took}"
+            );
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_last_of_many_changes_is_told_as_well() {
+        let (_views, context) = context_of(200);
+        let live = context.live.clone();
+        let places = Arc::new(Semaphore::new(1));
+        let mut told = told(context, places.try_acquire_owned().expect("it is free"));
+        drop(told.next().await.expect("the first one"));
+        drop(live.begins("client", Progress::default()));
+        drop(told.next().await.expect("it is told when its time has come"));
+        let more = tokio::time::timeout(Duration::from_secs(60), told.next());
+        assert!(more.await.is_err(), "nothing else has happened");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::Arc,
+    sync::{Arc, Weak},
     time::Duration,
 };
 
@@ -38,11 +38,11 @@ const NAMED: u32 = 20;
 /// What was read is shown for so long, unless a pass of this process begins or ends.
 const KEPT: Duration = Duration::from_secs(5);
 
-/// Counting users takes longer.
-const COUNTS_KEPT: Duration = Duration::from_secs(30);
+/// Between two readings, at the least: with many clients there is always a pass that begins or ends.
+const REST: Duration = Duration::from_secs(1);
 
-/// After this nobody waits for a page.
-const LIMIT: Duration = Duration::from_secs(15);
+/// After this nobody waits for a reading.
+const LIMIT: Duration = Duration::from_secs(12);
 
 /// The whole of the page. Serialized as `/api/v1/overview` gives it.
 #[derive(Clone, Debug, Serialize)]
@@ -76,7 +76,7 @@ pub(super) struct ClientOverview {
     pub(super) fresh_since: Option<DateTime<Utc>>,
     /// The newest first.
     #[serde(skip)]
-    pub(super) passes: Vec<PassRecord>,
+    pub(super) passes: Arc<[PassRecord]>,
 }
 
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -154,25 +154,23 @@ impl ClientOverview {
 
 /// What was read last, for all who look at about the same time.
 #[derive(Debug, Default)]
-pub(super) struct Latest(Mutex<Read>);
+pub(super) struct Latest(Mutex<Option<Kept>>);
 
-#[derive(Debug, Default)]
-struct Read {
-    tables: Option<Kept<Result<Arc<Tables>, String>>>,
-    counts: Option<Kept<Arc<HashMap<String, UserCounts>>>>,
-}
-
-#[derive(Clone, Debug)]
-struct Kept<T> {
+#[derive(Debug)]
+struct Kept {
+    /// When it had been read.
     at: Instant,
+    took: Duration,
+    /// What was the news when reading began.
     news: u64,
-    view: Arc<View>,
-    what: T,
+    of: Weak<View>,
+    tables: Result<Arc<Tables>, String>,
 }
 
-impl<T> Kept<T> {
-    fn holds(&self, limit: Duration, news: u64, view: &Arc<View>) -> bool {
-        Arc::ptr_eq(&self.view, view) && self.news == news && self.at.elapsed() < limit
+impl Kept {
+    /// Before that nothing is read anew: so reading takes a fifth of the time at most, whoever asks and whatever happens.
+    fn rests_until(&self) -> Instant {
+        self.at + (self.took * 4).clamp(REST, KEPT)
     }
 }
 
@@ -181,58 +179,49 @@ impl<T> Kept<T> {
 struct Tables {
     health: Vec<ClientHealth>,
     held: Vec<HeldStatus>,
-    counts: Arc<HashMap<String, UserCounts>>,
+    /// None where counting takes too long.
+    counts: Option<Arc<Vec<UserCounts>>>,
     recent: Recent,
+    /// Those of `recent`, by client.
+    passes: HashMap<String, Arc<[PassRecord]>>,
 }
 
 impl Latest {
+    /// What was read after the news that are known now, or waits for it.
     async fn tables(&self, context: &Context) -> Result<Arc<Tables>, String> {
-        let view = Arc::clone(&context.view.borrow());
+        let view = context.view();
+        let heard = *context.live.news().borrow();
         let mut read = self.0.lock().await;
+        if let Some(kept) = read
+            .as_ref()
+            .filter(|kept| kept.of.as_ptr() == Arc::as_ptr(&view))
+        {
+            if kept.news >= heard && kept.at.elapsed() < KEPT {
+                return kept.tables.clone();
+            }
+            // Whoever comes meanwhile waits for the same reading.
+            tokio::time::sleep_until(kept.rests_until()).await;
+        }
         // Before reading: what comes meanwhile is news afterwards.
         let news = *context.live.news().borrow();
-        if let Some(kept) = read.tables.as_ref().filter(|kept| kept.holds(KEPT, news, &view)) {
-            return kept.what.clone();
-        }
-        let counts = read
-            .counts
-            .clone()
-            .filter(|kept| kept.holds(COUNTS_KEPT, news, &view));
-        let reading = read_tables(&view, counts.map(|kept| kept.what));
-        let what = match tokio::time::timeout(LIMIT, reading).await {
+        let began = Instant::now();
+        let tables = match tokio::time::timeout(LIMIT, read_tables(context, &view, news)).await {
             Ok(Ok(tables)) => Ok(Arc::new(tables)),
             Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err("the database takes too long to answer".to_owned()),
         };
-        let at = Instant::now();
-        let kept = |view| Kept {
-            at,
+        *read = Some(Kept {
+            at: Instant::now(),
+            took: began.elapsed(),
             news,
-            view,
-            what: what.clone(),
-        };
-        if let Ok(tables) = &what
-            && !read
-                .counts
-                .as_ref()
-                .is_some_and(|kept| Arc::ptr_eq(&kept.what, &tables.counts))
-        {
-            read.counts = Some(Kept {
-                at,
-                news,
-                view: Arc::clone(&view),
-                what: Arc::clone(&tables.counts),
-            });
-        }
-        read.tables = Some(kept(view));
-        what
+            of: Arc::downgrade(&view),
+            tables: tables.clone(),
+        });
+        tables
     }
 }
 
-async fn read_tables(
-    view: &View,
-    counts: Option<Arc<HashMap<String, UserCounts>>>,
-) -> Result<Tables, crate::store::Error> {
+async fn read_tables(context: &Context, view: &Arc<View>, news: u64) -> Result<Tables, crate::store::Error> {
     let store: &Store = &view.store;
     let clients: Vec<_> = view.clients.iter().map(|client| client.client.clone()).collect();
     let ids: Vec<String> = clients
@@ -240,20 +229,24 @@ async fn read_tables(
         .map(|client| client.id.as_str().to_owned())
         .collect();
     let each = (PASSES / ids.len().max(1)).clamp(60, PASSES_PER_CLIENT);
-    let counts = match counts {
-        Some(counts) => counts,
-        None => {
-            let counts = store.user_counts().await?.into_iter();
-            Arc::new(counts.map(|counts| (counts.client_id.clone(), counts)).collect())
-        }
-    };
+    let health = health::read(store, &clients).await?;
+    let held = store.held_status(NAMED).await?;
+    let mut recent = store
+        .recent(&ids, u32::try_from(each).unwrap_or(u32::MAX), DAYS, LEDGER)
+        .await?;
+    let mut passes: HashMap<String, Vec<PassRecord>> = HashMap::new();
+    for pass in std::mem::take(&mut recent.passes) {
+        passes.entry(pass.client_id.clone()).or_default().push(pass);
+    }
     Ok(Tables {
-        health: health::read(store, &clients).await?,
-        held: store.held_status(NAMED).await?,
-        counts,
-        recent: store
-            .recent(&ids, u32::try_from(each).unwrap_or(u32::MAX), DAYS, LEDGER)
-            .await?,
+        health,
+        held,
+        counts: context.looks.counts(view, news).await,
+        recent,
+        passes: passes
+            .into_iter()
+            .map(|(client, passes)| (client, passes.into()))
+            .collect(),
     })
 }
 
@@ -287,19 +280,14 @@ fn put_together(
             .iter()
             .find(|health| health.client_id == id)?
             .clone();
-        let passes: Vec<PassRecord> = tables
-            .recent
-            .passes
-            .iter()
-            .filter(|pass| pass.client_id == id)
-            .cloned()
-            .collect();
+        let passes = tables.passes.get(id).cloned().unwrap_or_default();
         let elsewhere = passes.first().filter(|pass| pass.outcome.is_none());
         let under_way = match under_way.get(&configured.client.name) {
             Some(snapshot) => Some(UnderWay::from(*snapshot)),
             None => elsewhere.map(|pass| of_another(pass, tables.recent.now)),
         };
-        let users = tables.counts.get(id).map(|counts| Users {
+        let mut counted = tables.counts.iter().flat_map(|counts| counts.iter());
+        let users = counted.find(|counts| counts.client_id == id).map(|counts| Users {
             live: counts.live,
             removed: counts.removed,
             missing: counts.missing,

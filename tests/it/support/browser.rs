@@ -253,6 +253,57 @@ impl Page {
         self.event("Page.loadEventFired").await;
     }
 
+    /// Opens an address that wants a user and a password, as somebody who types these in, or who declines. Gives what the document
+    /// was answered with the first time.
+    pub(crate) async fn sign_in(&mut self, url: &str, credentials: Option<(&str, &str)>) -> Value {
+        while self.events.try_recv().is_ok() {}
+        self.call("Network.enable", json!({})).await;
+        self.call("Fetch.enable", json!({ "handleAuthRequests": true }))
+            .await;
+        let navigation = json!({ "url": url });
+        let (opened, challenge) = tokio::join!(
+            self.browser
+                .call(Some(&self.session), "Page.navigate", navigation),
+            async {
+                let mut challenge = Value::Null;
+                loop {
+                    let event = timeout(LIMIT, self.events.recv()).await;
+                    let event = event.expect("the page comes").expect("the browser is there");
+                    let params = &event["params"];
+                    let id = &params["requestId"];
+                    match event["method"].as_str() {
+                        Some("Fetch.requestPaused") => {
+                            let goes_on = json!({ "requestId": id });
+                            self.browser
+                                .send(Some(&self.session), "Fetch.continueRequest", goes_on);
+                        }
+                        Some("Fetch.authRequired") => {
+                            challenge = params["authChallenge"].clone();
+                            let answer = match credentials {
+                                Some((user, password)) => {
+                                    json!({ "response": "ProvideCredentials", "username": user, "password": password })
+                                }
+                                None => json!({ "response": "CancelAuth" }),
+                            };
+                            let answer = json!({ "requestId": id, "authChallengeResponse": answer });
+                            self.browser
+                                .send(Some(&self.session), "Fetch.continueWithAuth", answer);
+                        }
+                        Some("Page.loadEventFired") => break challenge,
+                        _ => {}
+                    }
+                }
+            }
+        );
+        assert!(
+            opened["errorText"].is_null() || credentials.is_none(),
+            "{url}: {opened}"
+        );
+        // From here on the browser brings by itself what it was told.
+        self.call("Fetch.disable", json!({})).await;
+        challenge
+    }
+
     /// Waits for an event, and drops those before it that are no complaints.
     async fn event(&mut self, method: &str) {
         let mut complaints = Vec::new();
