@@ -76,8 +76,11 @@ impl Exposition {
         self.kept.run_upkeep();
     }
 
-    /// All there is. `read` sets the gauges that are true now; those that it does not set are not there.
-    pub fn render(&self, read: impl FnOnce()) -> String {
+    /// All there is of these clients, and of the process. `read` sets the gauges that are true now; those that it does not set are
+    /// not there.
+    ///
+    /// What was counted of other clients is kept, and not shown: it is there again with them.
+    pub fn render(&self, clients: &BTreeSet<&str>, read: impl FnOnce()) -> String {
         let now = builder().build_recorder();
         let handle = now.handle();
         metrics::with_local_recorder(&now, || {
@@ -88,10 +91,21 @@ impl Exposition {
             gauge!(names::BUILD, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
             read();
         });
-        let mut text = self.kept.render();
+        let mut text: String = self
+            .kept
+            .render()
+            .split_inclusive('\n')
+            .filter(|line| client_of(line).is_none_or(|client| clients.contains(client)))
+            .collect();
         text.push_str(&handle.render());
         text
     }
+}
+
+/// Whose series a line is of. Names of clients have nothing in them that would be escaped.
+fn client_of(line: &str) -> Option<&str> {
+    let (_, labels) = line.split_once("client=\"").filter(|_| !line.starts_with('#'))?;
+    labels.split_once('"').map(|(client, _)| client)
 }
 
 fn builder() -> PrometheusBuilder {

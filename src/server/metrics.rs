@@ -25,8 +25,8 @@ pub(super) async fn metrics(State(context): State<Context>) -> impl IntoResponse
         Err(_) => None,
     };
     let names = view.clients.iter().map(|client| client.client.name.as_str());
-    context.exposition.begin(names);
-    let text = context.exposition.render(|| {
+    context.exposition.begin(names.clone());
+    let text = context.exposition.render(&names.collect(), || {
         of_process(&context.live);
         of_clients(&view, &context.live);
         of_database(&view, &look, counts.as_ref());

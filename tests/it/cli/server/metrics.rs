@@ -11,6 +11,7 @@ use calmirror::{
     simulator::{Answer, Target},
 };
 use chrono::{DateTime, Datelike, TimeZone, Utc};
+use nix::sys::signal::Signal;
 use serde_json::json;
 
 use super::{Daemon, HARDLY_EVER, Samples, Setup};
@@ -324,5 +325,38 @@ async fn notifications_are_counted_by_what_became_of_them() {
     let of = |numbers: [f64; 3]| move |samples: &Samples| counted(samples) == numbers.map(Some);
     daemon.until("a failure", of([1.0, 0.0, 0.0])).await;
     daemon.until("a delivery", of([1.0, 1.0, 0.0])).await;
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn nothing_is_exported_of_a_client_that_a_reload_took_out_until_it_is_back() {
+    let mut daemon = Daemon::start(Setup::new(2, 3).await, HARDLY_EVER).await;
+    let other = format!(
+        "calmirror_live_users{{client=\"{}\"}}",
+        daemon.setup.clients[1].name
+    );
+    daemon
+        .until("users of both", |samples| {
+            samples.acme("live_users") == Some(3.0) && samples.value(&other) == Some(3.0)
+        })
+        .await;
+    let requests = "calmirror_requests_total{client=\"acme\",class=\"2xx\"}";
+    let before = daemon.samples().await.value(requests).expect("it was counted");
+    let acme = daemon.setup.clients.remove(0);
+    daemon.setup.configure(HARDLY_EVER);
+    daemon.program.signal(Signal::SIGHUP);
+    daemon.program.logged("configuration reloaded").await;
+    let without = daemon.samples().await;
+    assert!(!without.0.contains("client=\"acme\""), "{}", without.0);
+    assert_eq!(without.value(&other), Some(3.0));
+    let status = daemon.get("/api/v1/status").await.json();
+    assert_eq!(status["clients"].as_array().map(Vec::len), Some(1), "{status}");
+    // A counter never goes back within one process.
+    daemon.setup.clients.insert(0, acme);
+    daemon.setup.configure(HARDLY_EVER);
+    daemon.program.signal(Signal::SIGHUP);
+    daemon.program.logged_times("configuration reloaded", 2).await;
+    let back = daemon.samples().await;
+    assert!(back.value(requests) >= Some(before), "{}", back.0);
     daemon.stop().await;
 }
