@@ -32,6 +32,9 @@ pub const NAMES: [&str; 24] = [
     "finish::after_commit",
 ];
 
+/// Points at which nobody is killed: what comes there stands still, by `FAILPOINTS="scheduler::round=3*off->pause"`.
+pub const HOLDS: [&str; 1] = ["scheduler::round"];
+
 /// The place of a point: `crash_point!("batch::before_commit")`. The name is one of [`NAMES`], and each has one place.
 macro_rules! crash_point {
     ($name:literal) => {
@@ -41,6 +44,16 @@ macro_rules! crash_point {
 }
 
 pub(crate) use crash_point;
+
+/// The place of a point of [`HOLDS`]: `hold_point!("scheduler::round")`.
+macro_rules! hold_point {
+    ($name:literal) => {
+        #[cfg(feature = "failpoints")]
+        $crate::crash_point::reach($name);
+    };
+}
+
+pub(crate) use hold_point;
 
 #[cfg(feature = "failpoints")]
 pub use armed::{Unarmed, arm, reach};
@@ -52,7 +65,7 @@ mod armed {
         unistd::Pid,
     };
 
-    use super::NAMES;
+    use super::{HOLDS, NAMES};
 
     /// Why no point was armed.
     #[derive(Debug, thiserror::Error)]
@@ -67,11 +80,11 @@ mod armed {
     ///
     /// # Errors
     ///
-    /// When a point is not one of [`NAMES`], or an action cannot be parsed.
+    /// When a point is not one of [`NAMES`] or [`HOLDS`], or an action cannot be parsed.
     pub fn arm(points: &str) -> Result<(), Unarmed> {
         for point in points.split(';').filter(|point| !point.is_empty()) {
             let (name, actions) = point.split_once('=').unwrap_or((point, ""));
-            if !NAMES.contains(&name) {
+            if !NAMES.iter().chain(&HOLDS).any(|known| *known == name) {
                 return Err(Unarmed::Unknown(name.to_owned()));
             }
             fail::cfg(name, actions).map_err(|fault| Unarmed::Action {

@@ -3,7 +3,7 @@
 //! Clones share one state. The daemon writes it; the HTTP server reads it, and is told when there is news.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -75,6 +75,12 @@ impl Live {
         }
     }
 
+    /// Only these clients are configured from now on: how the last passes of others ended is forgotten.
+    pub fn keep(&self, clients: &BTreeSet<String>) {
+        self.state().reports.retain(|client, _| clients.contains(client));
+        self.tell();
+    }
+
     /// How the last pass of each client ended that this process has made.
     pub fn reports(&self) -> BTreeMap<String, Report> {
         self.state().reports.clone()
@@ -133,6 +139,28 @@ impl Drop for UnderWay {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{Failure, RunOutcome};
+
+    fn report(client: &str) -> Report {
+        Report {
+            client: client.to_owned(),
+            run_id: None,
+            outcome: RunOutcome::NoChange,
+            observed: 0,
+            inserted: 0,
+            updated: 0,
+            removed: 0,
+            restored: 0,
+            unchanged: 0,
+            rejected: 0,
+            missing: 0,
+            requests: 0,
+            duration_s: 0.0,
+            error: None,
+            failure: Failure::Fault,
+            made_elsewhere: false,
+        }
+    }
 
     #[test]
     fn what_goes_on_is_one_line_whatever_the_number_of_clients() {
@@ -168,5 +196,19 @@ mod tests {
         drop(under_way);
         assert!(live.under_way().is_empty());
         assert!(news.has_changed().expect("the sender lives"));
+    }
+
+    #[test]
+    fn how_passes_ended_is_forgotten_with_their_client() {
+        let live = Live::default();
+        for client in ["acme", "globex"] {
+            live.ended(report(client));
+        }
+        let mut news = live.news();
+        live.keep(&BTreeSet::from(["globex".to_owned()]));
+        assert!(news.has_changed().expect("the sender lives"), "systemd is told");
+        news.mark_unchanged();
+        assert_eq!(live.reports().into_keys().collect::<Vec<_>>(), ["globex"]);
+        assert_eq!(live.to_string(), "last passes: globex no_change");
     }
 }

@@ -8,6 +8,7 @@ use calmirror::{
         exit::{Exit, is_closed_pipe},
     },
     config::Environment,
+    shutdown::LAST_THREADS,
 };
 
 fn main() -> ExitCode {
@@ -30,7 +31,12 @@ fn main() -> ExitCode {
         .enable_all()
         .build()
         .map_err(anyhow::Error::from)
-        .and_then(|runtime| runtime.block_on(cli.run(&environment)));
+        .and_then(|runtime| {
+            let result = runtime.block_on(cli.run(&environment));
+            // A thread that hangs in a look-up or in a file would be waited for without end.
+            runtime.shutdown_timeout(LAST_THREADS);
+            result
+        });
     match result {
         Ok(exit) => exit.into(),
         Err(error) if is_closed_pipe(&error) => Exit::Success.into(),

@@ -13,11 +13,7 @@ mod tests;
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Router, extract::State, http::StatusCode, middleware, routing::get};
-use tokio::{
-    net::TcpListener,
-    sync::{Semaphore, watch},
-    time::Instant,
-};
+use tokio::{net::TcpListener, sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use self::look::Looks;
@@ -57,8 +53,6 @@ pub struct Context {
     pub live: Live,
     /// Is cancelled when the process ends: whoever holds a connection open has to let go.
     pub closing: CancellationToken,
-    /// Answers that have no end. Whoever streams holds one of these.
-    pub streams: Arc<Semaphore>,
     looks: Arc<Looks>,
     exposition: Exposition,
     /// When it was made.
@@ -88,11 +82,8 @@ pub struct Server {
     exposition: Exposition,
 }
 
-/// Longer than any answer takes; what streams ends at once.
-const LAST_ANSWERS: Duration = Duration::from_secs(1);
-
-/// Pages that are open somewhere, each with a stream of events.
-const STREAMS: usize = 32;
+/// Longer than answers take as a rule; what streams ends at once.
+pub const LAST_ANSWERS: Duration = Duration::from_millis(500);
 
 /// As often as the recorder wants to be looked after.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -103,7 +94,6 @@ impl Context {
             view,
             live,
             closing,
-            streams: Arc::new(Semaphore::new(STREAMS)),
             looks: Arc::default(),
             exposition: Exposition::install(),
             since: Instant::now(),

@@ -1,10 +1,15 @@
 //! What signals tell the process: to end, where a first one asks and a second insists, or to read its configuration again.
 
-use std::{io, time::Duration};
+use std::{
+    io,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     task::JoinSet,
+    time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -12,12 +17,22 @@ use tokio_util::sync::CancellationToken;
 #[derive(Debug)]
 pub struct Shutdown {
     token: CancellationToken,
+    told: Told,
     _listener: JoinSet<()>,
 }
 
-/// Ten seconds is what `docker stop` and our systemd unit wait before they kill. Two of them are kept for what comes after
-/// the passes: closing connections, stopping an embedded Postgres.
-const GRACE: Duration = Duration::from_secs(8);
+/// When the first signal came.
+type Told = Arc<OnceLock<Instant>>;
+
+/// For work under way, from the first signal on. What comes after it has the rest until [`END`]: last answers, closing
+/// connections, stopping an embedded Postgres.
+pub const GRACE: Duration = Duration::from_secs(7);
+
+/// From the first signal to the end of everything. `docker stop` kills after ten seconds, and leaving takes a moment too.
+pub const END: Duration = Duration::from_secs(9);
+
+/// For threads that are in the middle of something when everything else is over, such as the look-up of a name.
+pub const LAST_THREADS: Duration = Duration::from_millis(250);
 
 /// By custom, a process that a signal ended has 128 and the signal's number for its exit code.
 const SIGNALLED: i32 = 128;
@@ -49,13 +64,25 @@ impl Shutdown {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
         };
-        let token = CancellationToken::new();
+        Ok(Self::of(signals, told))
+    }
+
+    fn of(signals: impl Source + 'static, told: impl FnOnce() + Send + 'static) -> Self {
+        let (token, told_at) = (CancellationToken::new(), Told::default());
         let mut listener = JoinSet::new();
-        listener.spawn(listen(signals, token.clone(), told, leave));
-        Ok(Self {
+        let begins = {
+            let told_at = Arc::clone(&told_at);
+            move || {
+                told_at.get_or_init(Instant::now);
+                told();
+            }
+        };
+        listener.spawn(listen(signals, token.clone(), begins, leave));
+        Self {
             token,
+            told: told_at,
             _listener: listener,
-        })
+        }
     }
 
     /// Is cancelled by the first signal.
@@ -70,8 +97,21 @@ impl Shutdown {
 
     /// Comes when the first signal is as long ago as the grace period.
     pub async fn overdue(&self) {
+        self.since_the_signal(GRACE).await;
+    }
+
+    /// What the work gives; none where it is not over [`END`] after the first signal. It is dropped then.
+    pub async fn by_the_end<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            done = work => Some(done),
+            () = self.since_the_signal(END) => None,
+        }
+    }
+
+    async fn since_the_signal(&self, time: Duration) {
         self.token.cancelled().await;
-        tokio::time::sleep(GRACE).await;
+        sleep_until(*self.told.get_or_init(Instant::now) + time).await;
     }
 }
 
@@ -179,5 +219,33 @@ mod tests {
             () = tokio::task::yield_now() => {}
         }
         assert!(!token.is_cancelled());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whatever_hangs_the_end_comes_before_anybody_kills() {
+        let (signals, source) = mpsc::channel(1);
+        let shutdown = Shutdown::of(source, || {});
+        signals.send(SignalKind::terminate()).await.expect("a listener");
+        shutdown.token().cancelled().await;
+        let told = Instant::now();
+        tokio::time::advance(Duration::from_secs(3)).await;
+        // The time counts from the signal, not from when somebody begins to wait.
+        shutdown.overdue().await;
+        assert_eq!(told.elapsed().as_secs(), GRACE.as_secs());
+        let hangs = shutdown.by_the_end(std::future::pending::<()>()).await;
+        assert_eq!((hangs, told.elapsed().as_secs()), (None, END.as_secs()));
+        assert_eq!(
+            shutdown.by_the_end(async { 1 }).await,
+            Some(1),
+            "what is done is taken"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_ends_without_a_signal() {
+        let (_signals, source) = mpsc::channel(1);
+        let shutdown = Shutdown::of(source, || {});
+        let day = tokio::time::sleep(Duration::from_secs(24 * 60 * 60));
+        assert_eq!(shutdown.by_the_end(day).await, Some(()));
     }
 }

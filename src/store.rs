@@ -93,8 +93,8 @@ const ONLOOKERS: u32 = 3;
 /// Nobody looks on for as long as a pass may wait.
 const LOOK_BRIEFLY: &str = "SET LOCAL lock_timeout TO '2s'; SET LOCAL statement_timeout TO '10s'";
 
-/// At the end of the process.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// For what connections say at their end.
+pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// An operator's query has a minute.
 const BEGIN_QUERY: &str = "BEGIN READ ONLY; SET LOCAL lock_timeout TO '10s'; SET LOCAL statement_timeout TO '60s'; \

@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// For what is left to say to the database at the end of the process.
-const LAST_WORDS: Duration = Duration::from_millis(500);
+pub(super) const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// The database of a configuration, with the embedded server if it is one.
 #[derive(Debug)]

@@ -19,13 +19,14 @@ use super::{
 use crate::{
     clock::{Clock, SystemClock},
     config::Config,
+    crash_point::hold_point,
     daemon,
     live::Live,
     measured,
     model::{RunOutcome, rfc3339},
     notify,
     retention::Upkeep,
-    schedule::Tick,
+    schedule::{ScheduleError, Tick},
     server::{Context, Server, View},
     shutdown::{Reloads, Shutdown},
     store::Trigger,
@@ -61,13 +62,31 @@ pub(super) struct Outside {
 }
 
 /// Makes passes on schedule until the shutdown begins, and says meanwhile over HTTP how things are. Closes the mirror unless
-/// somebody else has it.
+/// somebody else has it. Ends when [`shutdown::END`] says so, whatever hangs.
 pub(super) async fn serve(
     mirror: Arc<Mirror>,
     server: Option<Server>,
     shutdown: &Shutdown,
     outside: Outside,
 ) -> anyhow::Result<()> {
+    match shutdown
+        .by_the_end(serve_and_close(mirror, server, shutdown, outside))
+        .await
+    {
+        Some(served) => Ok(served?),
+        None => {
+            tracing::warn!("not everything ended in time after the signal, and the rest was left");
+            Ok(())
+        }
+    }
+}
+
+async fn serve_and_close(
+    mirror: Arc<Mirror>,
+    server: Option<Server>,
+    shutdown: &Shutdown,
+    outside: Outside,
+) -> Result<(), ScheduleError> {
     let users: usize = mirror
         .clients
         .iter()
@@ -95,12 +114,17 @@ pub(super) async fn serve(
         force: Arc::clone(&force),
         live: live.clone(),
     };
-    let channels = Channels { scheduled, views };
+    let channels = Channels {
+        scheduled,
+        views,
+        live: live.clone(),
+    };
     let Outside { supervisor, reloads } = outside;
     reload::note_success();
     let on_beat = {
         let (live, supervisor) = (live.clone(), Arc::clone(&supervisor));
         move || {
+            hold_point!("scheduler::round");
             live.beat();
             // By this loop alone, so that a loop that hangs is noticed.
             supervisor.beat();
@@ -149,7 +173,7 @@ pub(super) async fn serve(
     if let Some(force) = Arc::into_inner(force) {
         force.close().await;
     }
-    Ok(served?)
+    served
 }
 
 /// Deletes what is not kept, as the configuration in force says.
@@ -220,20 +244,23 @@ struct Passes {
 impl daemon::Pass for Passes {
     async fn run(&self, client: usize, tick: Tick, cancel: CancellationToken) {
         // A tick may have waited while the client was taken out of the configuration.
-        let Some((mirror, client)) = self.force.mirror_of(client) else {
+        let Some((mirror, place)) = self.force.mirror_of(client) else {
             return;
         };
         let progress = Progress::default();
-        let name = &mirror.clients[client].client.name;
+        let name = &mirror.clients[place].client.name;
         let under_way = self.live.begins(name, progress.clone());
         let request = Request {
             progress: Some(&progress),
             ..Request::of(Trigger::Schedule(tick.due))
         };
         // It is logged where it is made, and stands in the database.
-        let report = mirror.pass(client, request, &cancel).await;
+        let report = mirror.pass(place, request, &cancel).await;
         drop(under_way);
-        self.live.ended(report);
+        // Of a client that was taken out meanwhile nobody wants to know.
+        if self.force.has(client, &report.client) {
+            self.live.ended(report);
+        }
         drop(mirror);
         self.force.close_retired().await;
     }
@@ -288,5 +315,24 @@ impl daemon::Pass for Passes {
         if let Err(error) = recorded {
             tracing::warn!(client.name = client.name, error = %error, "the failed pass could not be recorded");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::mirror::LAST_WORDS;
+    use crate::{
+        server::LAST_ANSWERS,
+        shutdown::{END, GRACE, LAST_THREADS},
+        store::CLOSE_TIMEOUT,
+    };
+
+    #[test]
+    fn what_comes_after_the_passes_fits_into_what_is_left_of_ten_seconds() {
+        let after = LAST_ANSWERS + LAST_WORDS + CLOSE_TIMEOUT;
+        assert!(GRACE + after <= END, "{after:?}");
+        assert!(END + LAST_THREADS + Duration::from_millis(500) < Duration::from_secs(10));
     }
 }

@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use futures_util::future::join_all;
+
 use super::super::mirror::Mirror;
 use crate::{daemon::Scheduled, model::ClientId};
 
@@ -43,15 +45,18 @@ impl Force {
         Some((Arc::clone(&state.mirror), place))
     }
 
-    /// Passes go by another mirror from here on.
-    pub(super) async fn replace(&self, mirror: Arc<Mirror>) {
-        {
-            let mut state = self.state();
-            let before = std::mem::replace(&mut state.mirror, mirror);
-            state.retired.push(before);
-            state.number();
-        }
-        self.close_retired().await;
+    /// Whether the client is configured, and called so.
+    pub(super) fn has(&self, number: usize, name: &str) -> bool {
+        self.mirror_of(number)
+            .is_some_and(|(mirror, place)| mirror.clients[place].client.name == name)
+    }
+
+    /// Passes go by another mirror from here on. The one before is to be closed by [`Force::close_retired`].
+    pub(super) fn replace(&self, mirror: Arc<Mirror>) {
+        let mut state = self.state();
+        let before = std::mem::replace(&mut state.mirror, mirror);
+        state.retired.push(before);
+        state.number();
     }
 
     /// The clients in force, as the daemon wants them.
@@ -80,17 +85,13 @@ impl Force {
             }
             !is_over
         });
-        for mirror in over {
-            close(mirror).await;
-        }
+        join_all(over.into_iter().map(close)).await;
     }
 
     pub(super) async fn close(self) {
         let state = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
-        for mirror in state.retired {
-            close(mirror).await;
-        }
-        close(state.mirror).await;
+        // At the same time: each may have to wait for a database that is silent.
+        join_all(state.retired.into_iter().chain([state.mirror]).map(close)).await;
     }
 
     /// Whoever panicked in between has left whole values behind.

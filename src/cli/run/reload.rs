@@ -1,6 +1,6 @@
 //! Reading the configuration again while the daemon runs.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
 use tokio::sync::watch;
 
@@ -8,6 +8,7 @@ use super::{Force, Supervisor, unix_seconds};
 use crate::{
     config::{Config, Difference, Environment, Faults, Loaded, Secrets},
     daemon::Scheduled,
+    live::Live,
     measured,
     server::View,
     shutdown::Reloads,
@@ -24,6 +25,7 @@ pub(in crate::cli) struct Origin {
 pub(super) struct Channels {
     pub(super) scheduled: watch::Sender<Vec<Scheduled>>,
     pub(super) views: watch::Sender<Arc<View>>,
+    pub(super) live: Live,
 }
 
 /// Reads the configuration again each time that somebody asks for it. Never ends by itself.
@@ -43,6 +45,8 @@ pub(super) async fn reload_on(
             metrics::gauge!(measured::RELOAD_OK).set(0.0);
         }
         supervisor.reloaded();
+        // It is in force: nobody waits for the goodbye of a database that is silent.
+        force.close_retired().await;
     }
 }
 
@@ -90,9 +94,15 @@ async fn reload(origin: &Origin, force: &Force, channels: &Channels) -> bool {
     let view = mirror.view();
     let clients = mirror.clients.len();
     let psql = mirror.database.psql_command();
-    force.replace(mirror).await;
+    let configured: BTreeSet<String> = mirror
+        .clients
+        .iter()
+        .map(|watched| watched.client.name.clone())
+        .collect();
+    force.replace(mirror);
     channels.scheduled.send_replace(force.scheduled());
     channels.views.send_replace(Arc::new(view));
+    channels.live.keep(&configured);
     let names = |names: &[String]| (!names.is_empty()).then(|| names.join(", "));
     tracing::info!(
         clients,

@@ -5,10 +5,13 @@ mod embedded;
 use std::{fs, time::Instant};
 
 use calmirror::simulator::{Answer, Target};
-use nix::sys::signal::Signal;
+use nix::{
+    sys::{signal::Signal, stat::Mode},
+    unistd::mkfifo,
+};
 
 use super::Setup;
-use crate::support::{TestDb, program::Program};
+use crate::support::{TestDb, gate::Gate, program::Program};
 
 const EVERY_SECOND: &str = "[schedule]\ncron = \"* * * * * *\"";
 /// The first of January: no tick but the one at the start.
@@ -308,4 +311,53 @@ async fn passes_go_to_another_database_after_a_reload() {
         .await
         .expect("there are tables");
     assert_eq!(users, 4);
+}
+
+#[tokio::test]
+async fn a_database_that_hangs_does_not_hold_up_the_reload_that_leaves_it() {
+    let mut setup = Setup::new(1, 4).await;
+    let (mut gate, url) = Gate::before_database(&setup.db);
+    gate.open();
+    setup.database_url = url;
+    setup.configure(HARDLY_EVER);
+    let mut program = setup.workplace.start(&["run"]);
+    program.logged("run.outcome=applied").await;
+    // Its connections stay, and say nothing any more, not even goodbye.
+    gate.freeze();
+    let other = TestDb::new().await;
+    setup.database_url = other.url();
+    setup.configure(EVERY_SECOND);
+    program.signal(Signal::SIGHUP);
+    program.logged(RELOADED).await;
+    program.logged_times("run.outcome=applied", 2).await;
+    setup.configure(HARDLY_EVER);
+    program.signal(Signal::SIGHUP);
+    program.logged_times(RELOADED, 2).await;
+    stop(program).await;
+}
+
+#[tokio::test]
+async fn a_reload_that_hangs_in_a_file_does_not_hold_up_the_end() {
+    let setup = Setup::new(1, 4).await;
+    setup.configure(HARDLY_EVER);
+    let mut program = setup.workplace.start(&["run"]);
+    program.logged("pass ended").await;
+    let pipe = setup.workplace.path().join("users");
+    mkfifo(&pipe, Mode::S_IRWXU).expect("the directory takes a pipe");
+    let path = setup.workplace.path().join("config.toml");
+    let text = fs::read_to_string(&path).expect("it is there");
+    let by_file: String = text
+        .lines()
+        .map(|line| match line.starts_with("users = ") {
+            true => "users_file = \"users\"\n".to_owned(),
+            false => format!("{line}\n"),
+        })
+        .collect();
+    setup.workplace.write("config.toml", &by_file);
+    program.signal(Signal::SIGHUP);
+    // Whoever writes waits for somebody who reads, who then waits for what is never written.
+    let opening = tokio::task::spawn_blocking(|| fs::OpenOptions::new().write(true).open(pipe));
+    let writer = opening.await.expect("no panic").expect("somebody reads");
+    stop(program).await;
+    drop(writer);
 }

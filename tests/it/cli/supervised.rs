@@ -6,6 +6,7 @@ use nix::sys::signal::Signal;
 use tokio::{net::UnixDatagram, time::timeout};
 
 use super::Setup;
+use crate::support::http;
 
 /// A wait that takes so long will not end at all.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -106,6 +107,56 @@ async fn a_daemon_that_is_stopped_feeds_no_watchdog_and_one_that_nobody_supervis
     assert!(supervisor.socket.try_recv(&mut bytes).is_err(), "it is stopped");
     program.signal(Signal::SIGCONT);
     supervisor.hears("WATCHDOG=1").await;
+    for program in [program, other] {
+        program.signal(Signal::SIGTERM);
+        program.end().await.expect(0);
+    }
+}
+
+#[tokio::test]
+#[cfg_attr(not(feature = "failpoints"), ignore = "needs --features failpoints")]
+async fn a_scheduler_that_stands_still_feeds_no_watchdog_whatever_else_goes_on() {
+    let setup = Setup::new(1, 3).await;
+    setup.configure("[schedule]\ncron = \"* * * * * *\"");
+    let mut supervisor = Supervisor::of(&setup);
+    let variables = [
+        ("NOTIFY_SOCKET", &*supervisor.name),
+        ("WATCHDOG_USEC", "2000000"),
+        ("FAILPOINTS", "scheduler::round=3*off->pause"),
+        // The thread that stands still is one of them.
+        ("TOKIO_WORKER_THREADS", "4"),
+        ("CALMIRROR__SERVER__LISTEN", "127.0.0.1:0"),
+    ];
+    let mut program = setup.workplace.start_with(&variables, &["run"]);
+    let log = program.logged("calmirror runs").await;
+    let address = log
+        .split_whitespace()
+        .find_map(|word| word.strip_prefix("listen=")?.trim_matches('"').parse().ok())
+        .expect("it says where it listens");
+    supervisor.hears("WATCHDOG=1").await;
+    // Another one shows that time goes on: more than enough for what was to come until the loop stood still.
+    let mut other = setup.workplace.start(&["run"]);
+    other.logged_times("pass ended", 6).await;
+    let mut bytes = [0; 4096];
+    while supervisor.socket.try_recv(&mut bytes).is_ok() {}
+    other.logged_times("pass ended", 9).await;
+    // Everything else is there: it answers, and it takes another configuration.
+    let answer = http::request(address, "GET", "/healthz", &[], "").await;
+    assert_eq!(answer.status, 200, "for a minute a beat may be missing");
+    program.signal(Signal::SIGHUP);
+    supervisor.heard.clear();
+    supervisor.hears("RELOADING=1").await;
+    supervisor.hears("READY=1").await;
+    other.logged_times("pass ended", 11).await;
+    let answer = http::request(address, "GET", "/metrics", &[], "").await;
+    assert_eq!(answer.status, 200);
+    while let Ok(length) = supervisor.socket.try_recv(&mut bytes) {
+        let message = String::from_utf8_lossy(&bytes[..length]).into_owned();
+        supervisor.heard.push(message);
+    }
+    let fed = supervisor.heard.iter().any(|heard| heard == "WATCHDOG=1");
+    assert!(!fed, "the loop stands still: {:?}", supervisor.heard);
+    // A thread that hangs does not hold up the end.
     for program in [program, other] {
         program.signal(Signal::SIGTERM);
         program.end().await.expect(0);
