@@ -11,7 +11,7 @@ use nix::{
 };
 
 use super::Setup;
-use crate::support::{TestDb, gate::Gate, program::Program};
+use crate::support::{TestDb, program::Program};
 
 const EVERY_SECOND: &str = "[schedule]\ncron = \"* * * * * *\"";
 /// The first of January: no tick but the one at the start.
@@ -311,29 +311,6 @@ async fn passes_go_to_another_database_after_a_reload() {
         .await
         .expect("there are tables");
     assert_eq!(users, 4);
-}
-
-#[tokio::test]
-async fn a_database_that_hangs_does_not_hold_up_the_reload_that_leaves_it() {
-    let mut setup = Setup::new(1, 4).await;
-    let (mut gate, url) = Gate::before_database(&setup.db);
-    gate.open();
-    setup.database_url = url;
-    setup.configure(HARDLY_EVER);
-    let mut program = setup.workplace.start(&["run"]);
-    program.logged("run.outcome=applied").await;
-    // Its connections stay, and say nothing any more, not even goodbye.
-    gate.freeze();
-    let other = TestDb::new().await;
-    setup.database_url = other.url();
-    setup.configure(EVERY_SECOND);
-    program.signal(Signal::SIGHUP);
-    program.logged(RELOADED).await;
-    program.logged_times("run.outcome=applied", 2).await;
-    setup.configure(HARDLY_EVER);
-    program.signal(Signal::SIGHUP);
-    program.logged_times(RELOADED, 2).await;
-    stop(program).await;
 }
 
 #[tokio::test]

@@ -264,6 +264,34 @@ async fn users_are_those_of_the_database_in_force() {
 }
 
 #[tokio::test]
+async fn a_database_that_hangs_does_not_hold_up_the_reload_that_leaves_it() {
+    let mut setup = Setup::new(1, 4).await;
+    let (mut gate, url) = Gate::before_database(&setup.db);
+    gate.open();
+    setup.database_url = url;
+    let mut daemon = Daemon::start(setup, HARDLY_EVER).await;
+    daemon.until_ready(200, "ok", None).await;
+    // Its connections stay, and whoever has asked something hears no more of it.
+    gate.freeze();
+    daemon.until_ready(503, "database_unavailable", None).await;
+    let other = TestDb::new().await;
+    daemon.setup.database_url = other.url();
+    for reloads in 1..=2 {
+        daemon
+            .setup
+            .configure(if reloads == 1 { EVERY_SECOND } else { HARDLY_EVER });
+        daemon.program.signal(Signal::SIGHUP);
+        daemon
+            .program
+            .logged_times("configuration reloaded", reloads)
+            .await;
+        daemon.until_ready(200, "ok", None).await;
+    }
+    assert_eq!(daemon.samples().await.acme("live_users"), Some(4.0));
+    daemon.stop().await;
+}
+
+#[tokio::test]
 async fn neither_a_silent_database_nor_a_slow_client_holds_up_the_end() {
     let mut setup = Setup::new(1, 20).await;
     let (mut gate, url) = Gate::before_database(&setup.db);
