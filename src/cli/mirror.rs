@@ -194,7 +194,7 @@ pub struct Mirror {
     api: Api,
     /// A random number, by which passes of this process are told from those of others.
     process: i64,
-    /// Passes that have begun and not returned. One that was cut never does.
+    /// Passes that have begun and not returned. One that was cut never does; a panic counts as a return.
     under_way: AtomicUsize,
 }
 
@@ -221,6 +221,32 @@ impl Request<'_> {
             progress: None,
             tell_every: Some(Pass::<ApiClient>::TELL_EVERY),
             lines: Lines::All,
+        }
+    }
+}
+
+/// A pass under way.
+struct Counted<'a> {
+    under_way: &'a AtomicUsize,
+    has_returned: bool,
+}
+
+impl<'a> Counted<'a> {
+    fn of(under_way: &'a AtomicUsize) -> Self {
+        under_way.fetch_add(1, Ordering::AcqRel);
+        Self {
+            under_way,
+            has_returned: false,
+        }
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        // Of one that panicked the end is put on record at once. If it counted on, the end of its configuration would end the
+        // passes of the next one in the records.
+        if self.has_returned || std::thread::panicking() {
+            self.under_way.fetch_sub(1, Ordering::AcqRel);
         }
     }
 }
@@ -287,9 +313,9 @@ impl Mirror {
         if let Err(error) = self.database.prepare().await {
             return pass.refused(error, started).await;
         }
-        self.under_way.fetch_add(1, Ordering::AcqRel);
+        let mut counted = Counted::of(&self.under_way);
         let report = pass.run(cancel).await;
-        self.under_way.fetch_sub(1, Ordering::AcqRel);
+        counted.has_returned = true;
         report
     }
 
