@@ -11,6 +11,9 @@ use crate::model::{JsonObject, UserId};
 const BRIEFLY: &str =
     "SET LOCAL statement_timeout TO '5s'; SET LOCAL lock_timeout TO '2s'; SET TRANSACTION READ ONLY";
 
+/// Of changes that one page is made of: values may be as large as an answer of Cal.com's. The newest is there, whatever it has.
+const PAGE_BYTES: i64 = 2 * 1024 * 1024;
+
 /// What the tables say of the passes and the changes of late, in one snapshot.
 #[derive(Clone, Debug)]
 pub struct Recent {
@@ -20,7 +23,7 @@ pub struct Recent {
     pub passes: Vec<PassRecord>,
     /// Days on which a pass began that changed something, the first one first.
     pub days: Vec<DayOfChanges>,
-    /// The newest of the ledger, the newest first.
+    /// The newest of the ledger, the newest first. Fewer, where their values are large.
     pub changes: Vec<RecentChange>,
 }
 
@@ -104,7 +107,7 @@ pub struct PastWanted {
     pub at: Option<DateTime<Utc>>,
     /// Versions before this one only.
     pub before: Option<i32>,
-    /// At most so many, the newest of them.
+    /// At most so many, the newest of them. Fewer, where their values are large.
     pub limit: u32,
 }
 
@@ -172,12 +175,17 @@ impl Store {
                 c.kind, c.folded_at is not null as "folded!", c.observed_at,
                 c.changed as "changed: Jsonb<JsonObject>",
                 coalesce(r.inserted, 0) as "run_inserted!"
-            from (select * from managed_user_changes order by change_id desc limit $1) as c
+            from (
+                select *, sum(octet_length(changed::text)) over (order by change_id desc) - octet_length(changed::text) as newer_bytes
+                from (select * from managed_user_changes order by change_id desc limit $1) as newest
+            ) as c
             left join sync_state as s on s.client_id = c.client_id
             left join sync_runs as r on r.run_id = c.run_id
+            where c.newer_bytes < $2
             order by c.change_id desc
             "#,
             i64::from(changes),
+            PAGE_BYTES,
         )
         .fetch_all(&mut tx)
         .await?;
@@ -221,14 +229,22 @@ impl Store {
             select
                 version, kind, folded_at is not null as "folded!", observed_at, run_id, client_id,
                 changed as "changed: Jsonb<JsonObject>"
-            from managed_user_changes
-            where user_id = $1 and ($2::integer is null or version < $2)
+            from (
+                select *, sum(octet_length(changed::text)) over (order by version desc) - octet_length(changed::text) as newer_bytes
+                from (
+                    select * from managed_user_changes
+                    where user_id = $1 and ($2::integer is null or version < $2)
+                    order by version desc
+                    limit $3
+                ) as newest
+            ) as c
+            where newer_bytes < $4
             order by version desc
-            limit $3
             "#,
             user.0,
             wanted.before,
             i64::from(wanted.limit),
+            PAGE_BYTES,
         )
         .fetch_all(&mut tx)
         .await?;

@@ -227,3 +227,47 @@ async fn a_past_that_was_folded_says_since_when_it_is_known() {
     assert!(html.contains("written"), "{html}");
     site.close().await;
 }
+
+#[tokio::test]
+async fn large_values_make_pages_of_fewer_versions() {
+    let site = Site::new(1, true).await;
+    let user = site.world.users()[0];
+    site.pass().await;
+    for letter in ["a", "b", "c", "d", "e", "f", "g"] {
+        let bio = letter.repeat(500_000);
+        site.world
+            .simulator
+            .patch_user(user, json!({ "bio": bio }))
+            .expect("the user is there");
+        assert_eq!(site.pass().await.updated, 1);
+    }
+    let mut seen = Vec::new();
+    let mut path = format!("/api/v1/users/{user}");
+    while seen.last() != Some(&1) {
+        let answer = site.get(&path).await;
+        assert_eq!(answer.status, 200);
+        // Two megabytes, the version with which they are full, and the state.
+        assert!(answer.body.len() < 4_000_000, "{} bytes", answer.body.len());
+        let past = answer.json();
+        let versions = past["versions"].as_array().expect("versions");
+        assert!(!versions.is_empty(), "{path}");
+        seen.extend(versions.iter().filter_map(|version| version["version"].as_i64()));
+        path = format!(
+            "/api/v1/users/{user}?before={}",
+            seen.last().expect("there is one")
+        );
+    }
+    assert_eq!(seen, [8, 7, 6, 5, 4, 3, 2, 1]);
+    let page = site.html(&format!("/users/{user}")).await;
+    assert!(
+        page.contains("Earlier versions"),
+        "they are more than one page has"
+    );
+    let overview = site.get("/api/v1/overview").await;
+    let changes = overview.json()["changes"].as_array().map(Vec::len);
+    assert!(
+        changes.is_some_and(|changes| (1..8).contains(&changes)),
+        "{changes:?}"
+    );
+    site.close().await;
+}
