@@ -45,7 +45,12 @@ pub(super) async fn run(config: Config, origin: Origin) -> anyhow::Result<Exit> 
         Some(address) => Some(Server::bind(address).await?),
         None => None,
     };
-    let mirror = Arc::new(Mirror::open(config).await?);
+    // An embedded Postgres may take its time, or have to wait for another process.
+    let Some(opened) = shutdown.by_the_end(Mirror::open(config)).await else {
+        tracing::warn!("told to end before the database was there");
+        return Ok(Exit::Success);
+    };
+    let mirror = Arc::new(opened?);
     let outside = Outside {
         supervisor,
         reloads: Some((reloads, origin)),

@@ -369,3 +369,35 @@ async fn two_daemons_on_one_database_make_one_pass_a_tick() {
     let inserted: i64 = setup.value("select count(*) from managed_user_changes").await;
     assert_eq!(inserted, 20);
 }
+
+#[tokio::test]
+async fn a_start_that_waits_does_not_hold_up_the_end() {
+    let setup = Setup::new(1, 3).await;
+    let config = setup.workplace.path().join("config.toml");
+    let text = std::fs::read_to_string(&config).expect("it is there");
+    let url = format!("url = \"{}\"", setup.database_url);
+    let embedded = text.replace(&url, "url = \"embedded\"\ndata_dir = \"postgres\"");
+    assert_ne!(text, embedded);
+    setup.workplace.write("config.toml", &embedded);
+    setup.run(&["sync"]).await.expect(0);
+    // As a process does that is starting the same server.
+    let lock = setup.workplace.path().join("postgres").join("lock");
+    let file = std::fs::File::open(&lock).expect("the server was locked while it started");
+    file.lock().expect("nobody has it any more");
+    let program = setup.workplace.start(&["run"]);
+    let open_files = format!("/proc/{}/fd", program.id());
+    let has_come = || {
+        let open = std::fs::read_dir(&open_files).expect("it runs");
+        open.flatten()
+            .any(|open| std::fs::read_link(open.path()).is_ok_and(|path| path == lock))
+    };
+    while !has_come() {
+        tokio::task::yield_now().await;
+    }
+    program.signal(Signal::SIGTERM);
+    let ended = program.end().await.expect(0);
+    assert!(
+        ended.stderr.contains("told to end before the database was there"),
+        "{ended}"
+    );
+}
