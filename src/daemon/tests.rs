@@ -1,17 +1,17 @@
+mod ending;
+mod panics;
+mod scheduled;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use chrono::{DateTime, Utc};
-use chrono_tz::Tz;
+use chrono::DateTime;
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
 };
 
 use super::*;
-use crate::{
-    clock::{ManualClock, SystemClock},
-    schedule::{Delivery, TickSender},
-};
+use crate::schedule::{Delivery, TickSender};
 
 /// Long enough never to be reached.
 const HOUR: Duration = Duration::from_secs(3600);
@@ -91,15 +91,6 @@ fn arriving(ticks: Vec<TickReceiver>) -> mpsc::UnboundedReceiver<Client> {
         arrivals.send(client).expect("the test holds the other end");
     }
     arriving
-}
-
-fn scheduled(number: usize, cron: &Cron, at_once: bool) -> Scheduled {
-    Scheduled {
-        number,
-        name: format!("client {number}"),
-        cron: cron.clone(),
-        at_once,
-    }
 }
 
 /// A daemon whose ticks and passes are in the hands of the test.
@@ -224,106 +215,6 @@ async fn passes_of_a_client_never_overlap_and_each_tick_is_accounted_for() {
 }
 
 #[tokio::test]
-async fn a_panic_is_reported_and_the_next_tick_has_its_pass() {
-    let mut bench = Bench::new(1, HOUR);
-    bench.clients[0].send(tick(1));
-    let (.., first_end) = bench.running().await;
-    end(first_end, End::Panic);
-    let Call::Panicked {
-        client: 0,
-        tick: failed,
-        message,
-    } = bench.call().await
-    else {
-        panic!("expected the panic to be reported");
-    };
-    assert_eq!((failed, message.as_str()), (tick(1), "no such table"));
-    bench.clients[0].send(tick(2));
-    let (_, second, _, second_end) = bench.running().await;
-    assert_eq!(second, tick(2));
-    end(second_end, End::Done);
-    bench.cancel.cancel();
-    bench.ended().await;
-}
-
-/// Panics wherever it can.
-struct Panicking(mpsc::UnboundedSender<&'static str>);
-
-impl Pass for Panicking {
-    async fn run(&self, _: usize, _: Tick, _: CancellationToken) {
-        self.0.send("run").expect("the test listens");
-        std::panic::panic_any(7);
-    }
-
-    async fn skipped(&self, _: usize, _: Tick) {
-        self.0.send("skipped").expect("the test listens");
-        panic!("in skipped");
-    }
-
-    async fn panicked(&self, _: usize, _: Tick, message: String) {
-        assert_eq!(message, "no message");
-        self.0.send("panicked").expect("the test listens");
-        panic!("in panicked");
-    }
-}
-
-#[tokio::test]
-async fn nothing_that_a_pass_does_ends_the_daemon() {
-    let (calls_tx, mut calls) = mpsc::unbounded_channel();
-    let (sender, receiver) = ticks();
-    let clients = arriving(vec![receiver]);
-    assert_eq!(sender.send(tick(1)), Delivery::Queued);
-    assert_eq!(sender.send(tick(2)), Delivery::Skipped);
-    let cancel = CancellationToken::new();
-    let daemon = tokio::spawn(run(Arc::new(Panicking(calls_tx)), clients, cancel.clone(), HOUR));
-    let mut seen = Vec::new();
-    for _ in 0..3 {
-        seen.push(calls.recv().await.expect("the daemon runs"));
-    }
-    seen.sort_unstable();
-    assert_eq!(seen, ["panicked", "run", "skipped"]);
-    assert_eq!(sender.send(tick(3)), Delivery::Queued);
-    assert_eq!(calls.recv().await, Some("run"));
-    cancel.cancel();
-    daemon.await.expect("no panic");
-}
-
-#[tokio::test]
-async fn cancelling_reaches_the_pass_under_way_and_waits_for_it() {
-    let mut bench = Bench::new(1, HOUR);
-    bench.clients[0].send(tick(1));
-    let (_, _, token, pass_end) = bench.running().await;
-    bench.clients[0].send(tick(2));
-    assert!(!token.is_cancelled());
-    bench.cancel.cancel();
-    token.cancelled().await;
-    tokio::task::yield_now().await;
-    assert!(!bench.daemon.is_finished(), "the pass has not ended");
-    end(pass_end, End::Done);
-    // The tick that waited has no pass.
-    bench.ended().await;
-}
-
-#[tokio::test]
-async fn a_pass_that_outlasts_the_grace_period_is_aborted() {
-    let mut bench = Bench::new(2, Duration::ZERO);
-    bench.clients[0].send(tick(1));
-    let (.., mut pass_end) = bench.running().await;
-    bench.cancel.cancel();
-    pass_end.closed().await;
-    bench.ended().await;
-}
-
-#[tokio::test]
-async fn dropping_the_daemon_aborts_its_passes() {
-    let mut bench = Bench::new(1, HOUR);
-    bench.clients[0].send(tick(1));
-    let (.., mut pass_end) = bench.running().await;
-    bench.daemon.abort();
-    pass_end.closed().await;
-}
-
-#[tokio::test]
 async fn one_client_does_not_hold_up_another() {
     let mut bench = Bench::new(2, HOUR);
     bench.clients[0].send(tick(1));
@@ -338,103 +229,4 @@ async fn one_client_does_not_hold_up_another() {
     end(slow_end, End::Done);
     bench.cancel.cancel();
     bench.ended().await;
-}
-
-/// Notes each run.
-struct Noting(mpsc::UnboundedSender<(usize, DateTime<Utc>)>);
-
-impl Pass for Noting {
-    async fn run(&self, client: usize, tick: Tick, _: CancellationToken) {
-        self.0.send((client, tick.due)).expect("the test listens");
-    }
-
-    async fn skipped(&self, _: usize, _: Tick) {}
-
-    async fn panicked(&self, _: usize, _: Tick, _: String) {}
-}
-
-#[tokio::test]
-async fn the_first_pass_is_at_start_when_asked_for() {
-    let start: DateTime<Utc> = "2026-05-05T05:05:05Z".parse().expect("a time stamp");
-    let clock = Arc::new(ManualClock::at(start));
-    let (notes_tx, mut notes) = mpsc::unbounded_channel();
-    let cron = Cron::parse("0 0 1 1 *", Tz::UTC).expect("a cron");
-    let (_clients, clients) = watch::channel(vec![scheduled(0, &cron, true), scheduled(1, &cron, true)]);
-    let cancel = CancellationToken::new();
-    let pass = Arc::new(Noting(notes_tx));
-    let daemon = tokio::spawn(serve(pass, clients, clock, Arc::new(|| {}), cancel.clone(), HOUR));
-    let mut first = [notes.recv().await, notes.recv().await];
-    first.sort_unstable();
-    assert_eq!(first, [Some((0, start)), Some((1, start))]);
-    cancel.cancel();
-    daemon.await.expect("no panic").expect("stops");
-    assert!(notes.recv().await.is_none());
-}
-
-#[tokio::test]
-async fn the_schedule_drives_passes() {
-    let (notes_tx, mut notes) = mpsc::unbounded_channel();
-    let cron = Cron::parse("* * * * * *", Tz::America__New_York).expect("a cron");
-    let cancel = CancellationToken::new();
-    let pass = Arc::new(Noting(notes_tx));
-    let (_clients, clients) = watch::channel(vec![scheduled(0, &cron, false)]);
-    let daemon = tokio::spawn(serve(
-        pass,
-        clients,
-        Arc::new(SystemClock),
-        Arc::new(|| {}),
-        cancel.clone(),
-        HOUR,
-    ));
-    let (_, first) = notes.recv().await.expect("a first pass");
-    let (_, second) = notes.recv().await.expect("a second pass");
-    assert!(second > first);
-    cancel.cancel();
-    daemon.await.expect("no panic").expect("stops");
-}
-
-#[tokio::test]
-async fn clients_that_change_keep_their_turn_and_others_go_on() {
-    let (calls_tx, calls) = mpsc::unbounded_channel();
-    let start: DateTime<Utc> = "2026-05-05T05:05:05Z".parse().expect("a time stamp");
-    let clock = Arc::new(ManualClock::at(start));
-    let never = Cron::parse("0 0 1 1 *", Tz::UTC).expect("a cron");
-    let client = |number| scheduled(number, &never, true);
-    let (clients, list) = watch::channel(vec![client(0), client(1)]);
-    let cancel = CancellationToken::new();
-    let pass = Arc::new(Scripted(calls_tx));
-    let on_beat: OnBeat = Arc::new(|| {});
-    let daemon = tokio::spawn(async move {
-        let served = serve(pass, list, clock, on_beat, cancel.clone(), HOUR).await;
-        served.expect("stops");
-    });
-    let mut bench = Bench {
-        clients: Vec::new(),
-        calls,
-        cancel: CancellationToken::new(),
-        daemon,
-    };
-    let mut under_way = BTreeMap::new();
-    for _ in 0..2 {
-        let (number, _, token, end) = bench.running().await;
-        under_way.insert(number, (token, end));
-    }
-    // The first goes in the middle of its pass, and comes back before that has ended.
-    clients.send_replace(vec![client(1)]);
-    clients.send_modify(|list| list.push(client(2)));
-    let (number, .., third) = bench.running().await;
-    assert_eq!(number, 2, "somebody new is held up by nobody");
-    end(third, End::Done);
-    clients.send_modify(|list| list.push(client(0)));
-    clients.send_modify(|list| list.push(client(3)));
-    let (number, .., fourth) = bench.running().await;
-    assert_eq!(number, 3, "and the first has its turn only after its pass");
-    end(fourth, End::Done);
-    let (token, first) = under_way.remove(&0).expect("it began");
-    assert!(!token.is_cancelled(), "a pass under way ends in peace");
-    end(first, End::Done);
-    let (number, _, _, again) = bench.running().await;
-    assert_eq!(number, 0);
-    end(again, End::Done);
-    bench.daemon.abort();
 }
