@@ -1,3 +1,6 @@
+mod faults;
+mod promoted;
+
 use chrono::TimeDelta;
 use proptest::prelude::*;
 use serde_json::json;
@@ -52,6 +55,13 @@ enum Event {
     Observed { name: String, created: usize },
     Gone,
     Repaired { found: String },
+}
+
+fn observed(name: &str) -> Event {
+    Event::Observed {
+        name: name.to_owned(),
+        created: 0,
+    }
 }
 
 /// A ledger, and after each version the row that it makes: by a model that knows nothing of the fold.
@@ -261,39 +271,6 @@ fn folded(history: &History, versions: usize) -> Vec<Entry> {
     entries
 }
 
-#[test]
-fn only_the_first_version_may_be_folded_and_it_has_a_beginning() {
-    let event = |name: &str| Event::Observed {
-        name: name.to_owned(),
-        created: 0,
-    };
-    let history = History::of(&["a", "b", "c", "d"].map(event));
-    let faults = |entries: &[Entry]| -> Vec<Fault> {
-        let found = compared(&shape(), entries, None, &[]).into_iter();
-        let fault = |finding| match finding {
-            Finding::Ledger { fault, .. } => Some(fault),
-            _ => None,
-        };
-        found.filter_map(fault).collect()
-    };
-    let entries = folded(&history, 2);
-    assert_eq!(faults(&entries), []);
-    let mut twice = entries.clone();
-    twice[1].folded = entries[0].folded;
-    twice[1].kind = "insert".to_owned();
-    twice[1].changed = entries[0].changed.clone();
-    assert_eq!(faults(&twice), [Fault::InsertAgain]);
-    let mut endless = entries.clone();
-    endless[0].folded = Some(Folded {
-        first_seen_at: None,
-        removed_at: None,
-    });
-    assert_eq!(faults(&endless), [Fault::NoTime]);
-    let mut unmarked = entries;
-    unmarked[0].folded = None;
-    assert_eq!(faults(&unmarked), [Fault::Gap { expected: 1 }]);
-}
-
 proptest! {
     #[test]
     fn what_is_folded_makes_the_same_rows_from_there_on(
@@ -370,188 +347,4 @@ proptest! {
         let findings = history.compared(history.last(), &[wrong]);
         prop_assert!(matches!(findings[..], [Finding::AsOf { .. }]), "{findings:?}");
     }
-}
-
-fn observed(name: &str) -> Event {
-    Event::Observed {
-        name: name.to_owned(),
-        created: 0,
-    }
-}
-
-#[test]
-fn kinds_that_contradict_each_other_are_faults() {
-    let gone = Event::Gone;
-    for (events, which, kind, expected) in [
-        (
-            vec![observed("a"), gone.clone(), gone.clone(), observed("b")],
-            2,
-            "removal",
-            Fault::RemovalOfRemoved,
-        ),
-        (
-            vec![observed("a"), observed("b")],
-            1,
-            "restore",
-            Fault::RestoreOfLive,
-        ),
-        (
-            vec![observed("a"), gone.clone(), observed("b")],
-            2,
-            "update",
-            Fault::UpdateOfRemoved,
-        ),
-        (vec![observed("a")], 0, "restore", Fault::FirstNotInsert),
-    ] {
-        let mut history = History::of(&events);
-        history.entries[which].kind = kind.to_owned();
-        if expected == Fault::RemovalOfRemoved {
-            history.entries[which].after = history.entries[1].after.clone();
-            history.entries[which].changed = JsonObject::default().into();
-        }
-        let findings = history.compared(None, &[]);
-        assert!(
-            findings
-                .iter()
-                .any(|finding| matches!(finding, Finding::Ledger { fault, .. } if *fault == expected)),
-            "{expected:?}: {findings:?}"
-        );
-    }
-}
-
-#[test]
-fn an_edit_that_a_pass_set_right_is_told_of_and_is_no_difference() {
-    let mut history = History::of(&[observed("a"), observed("b")]);
-    history.entries[1].changed = json!({"name": {"old": "edited", "new": "b"}}).into();
-    let findings = history.compared(history.last(), &[]);
-    let [
-        finding @ Finding::Overwritten {
-            version: 2, fields, ..
-        },
-    ] = &findings[..]
-    else {
-        panic!("{findings:?}")
-    };
-    assert!(!finding.is_difference());
-    assert_eq!(fields[0].to_string(), r#"name: found "edited", true "a""#);
-}
-
-/// `bio` was kept in `extra` until it got a column of its own.
-fn promoted() -> (Shape, Entry) {
-    let shape = Shape {
-        promoted: vec![Promoted {
-            field: "bio".to_owned(),
-            column: "bio".to_owned(),
-        }],
-        ..shape()
-    };
-    let mut first = History::of(&[observed("a")]).entries.remove(0);
-    let after = with(
-        &object(&first.after).expect("an object"),
-        "extra",
-        Json::from(json!({"bio": 5, "x": 1})),
-    );
-    first.after = after.into();
-    first.lifted = fields(json!({"bio": "5"}));
-    (shape, first)
-}
-
-#[test]
-fn a_promoted_field_is_lifted_into_its_column() {
-    let (shape, first) = promoted();
-    let row = |bio: serde_json::Value, version: i64| {
-        fields(json!({
-            "id": 7, "client_id": CLIENT, "name": "a", "bio": bio, "extra": {"x": 1},
-            "created_date": rfc3339(at(0)), "version": version,
-            "first_seen_at": rfc3339(at(1)), "changed_at": rfc3339(at(usize::try_from(version).expect("small"))),
-        }))
-    };
-    assert_eq!(
-        compared(
-            &shape,
-            std::slice::from_ref(&first),
-            Some(&row(json!("5"), 1)),
-            &[]
-        ),
-        []
-    );
-    assert_ne!(
-        compared(
-            &shape,
-            std::slice::from_ref(&first),
-            Some(&row(json!(null), 1)),
-            &[]
-        ),
-        []
-    );
-
-    let next = |kind: &str, changed: serde_json::Value, after: serde_json::Value| Entry {
-        version: 2,
-        kind: kind.to_owned(),
-        observed_at: Some(at(2)),
-        changed: changed.into(),
-        after: with(
-            &with(
-                &object(&first.after).expect("an object"),
-                "bio",
-                after["bio"].clone().into(),
-            ),
-            "extra",
-            after["extra"].clone().into(),
-        )
-        .into(),
-        lifted: JsonObject::default(),
-        ..first.clone()
-    };
-    for (second, bio) in [
-        // After the promotion.
-        (
-            next(
-                "update",
-                json!({"bio": {"old": "5", "new": "6"}}),
-                json!({"bio": "6", "extra": {"x": 1}}),
-            ),
-            json!("6"),
-        ),
-        (
-            next("removal", json!({}), json!({"bio": "5", "extra": {"x": 1}})),
-            json!("5"),
-        ),
-        (
-            next(
-                "repair",
-                json!({"bio": {"old": "e", "new": "5"}}),
-                json!({"bio": "5", "extra": {"x": 1}}),
-            ),
-            json!("5"),
-        ),
-        // Before it, the field went out of `extra`.
-        (
-            next(
-                "update",
-                json!({"extra": {"old": {"bio": 5, "x": 1}, "new": {"x": 1}}}),
-                json!({"bio": null, "extra": {"x": 1}}),
-            ),
-            json!(null),
-        ),
-    ] {
-        let mut truth = row(bio, 2);
-        if second.kind == "removal" {
-            truth.insert("removed_at".to_owned(), Json::from(rfc3339(at(2)).as_str()));
-        }
-        assert_eq!(
-            compared(&shape, &[first.clone(), second.clone()], Some(&truth), &[]),
-            [],
-            "{second:?}"
-        );
-    }
-    let lost = next(
-        "update",
-        json!({"name": {"old": "a", "new": "a"}}),
-        json!({"bio": null, "extra": {"x": 1}}),
-    );
-    assert_ne!(
-        compared(&shape, &[first, lost], Some(&row(json!(null), 2)), &[]),
-        []
-    );
 }
