@@ -4,9 +4,13 @@
 //! be missed by one of them.
 
 mod daemon;
+mod reader;
+mod roles;
 
 use std::fmt::Write as _;
 
+pub use self::roles::{BadRole, Roles};
+use self::{reader::READER, roles::unfit};
 use super::{copy::quote_literal, quote_identifier};
 
 /// What belongs to the migrator, besides the tables that the daemon has rights on.
@@ -27,60 +31,8 @@ const READING: [&str; 3] = [
 /// Functions for migrations.
 const MIGRATING: [&str; 1] = ["promote_extra_field(text, text)"];
 
-/// What analysts read. Of passes and rejects they see what docs/queries.md asks for: no tokens, and no record that could not
-/// be mirrored.
-const READER: [(&str, &[&str]); 9] = [
-    ("managed_users", &[]),
-    ("managed_user_changes", &[]),
-    ("managed_users_live", &[]),
-    ("managed_users_history", &[]),
-    ("managed_users_freshness", &[]),
-    ("promoted_fields", &[]),
-    (
-        "sync_runs",
-        &[
-            "run_id",
-            "client_id",
-            "client_name",
-            "tick",
-            "trigger",
-            "outcome",
-            "started_at",
-            "finished_at",
-            "observed",
-            "inserted",
-            "updated",
-            "removed",
-            "restored",
-            "repaired",
-            "unchanged",
-            "rejected",
-            "missing",
-            "unanswered",
-            "requests",
-            "error",
-        ],
-    ),
-    (
-        "rejects",
-        &[
-            "client_id",
-            "user_id",
-            "run_id",
-            "first_seen_at",
-            "changed_at",
-            "reason",
-            "fields",
-        ],
-    ),
-    ("retention", &["history_from"]),
-];
-
 /// The table that the last migration to make one has made.
 const NEWEST: &str = "client_notices";
-
-/// Postgres cuts longer names off (`NAMEDATALEN - 1`), and two of them may then be one.
-const MAX_NAME_BYTES: usize = 63;
 
 /// Three roles, and what each may do in a schema.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,26 +41,6 @@ pub struct Grants {
     roles: Roles,
     /// The daemon may fold the ledger.
     ledger_retention: bool,
-}
-
-/// The names of the roles.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Roles {
-    /// Owns the tables: `migrate`, `forget` and `verify --repair`.
-    pub migrator: String,
-    /// Makes passes.
-    pub daemon: String,
-    /// Reads users, their history and how fresh they are.
-    pub reader: String,
-}
-
-/// Names that no roles can have.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadRole {
-    #[error("{0:?} cannot be the name of a role: {1}")]
-    Name(String, &'static str),
-    #[error("{0:?} is the name of two roles, which must be different ones")]
-    Twice(String),
 }
 
 /// Statements that belong together.
@@ -411,20 +343,6 @@ pub(super) fn tables() -> impl Iterator<Item = &'static str> {
 
 fn functions() -> impl Iterator<Item = &'static str> {
     READING.into_iter().chain(MIGRATING)
-}
-
-fn unfit(name: &str) -> Option<&'static str> {
-    if name.is_empty() {
-        Some("it is empty")
-    } else if name.len() > MAX_NAME_BYTES {
-        Some("it is longer than the 63 bytes that Postgres allows")
-    } else if name.chars().any(char::is_control) {
-        Some("it has a control character in it")
-    } else if name.starts_with("pg_") || ["public", "none"].contains(&name) {
-        Some("it is reserved by Postgres")
-    } else {
-        None
-    }
 }
 
 #[cfg(test)]
