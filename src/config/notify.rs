@@ -20,6 +20,7 @@ pub(super) const KEYS: [&str; 3] = ["webhook_url", "webhook_secret", "postgres"]
 
 /// What the Standard Webhooks specification allows, in bytes.
 const KEY_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
+const AS_IN: &str = "write the receiver's address there, as in https://example.com/hooks/calmirror";
 const PREFIX: &str = "whsec_";
 const MAKE_ONE: &str = "make one with: echo \"whsec_$(openssl rand -base64 32)\"";
 
@@ -108,10 +109,10 @@ fn checked_url(text: &SecretString) -> Result<Url, Found> {
     let fault = |message: &str, remedy| Err((message.to_owned(), remedy));
     let mut url = match Url::parse(text.expose_secret()) {
         Ok(url) => url,
-        Err(error) => return Err((format!("what is there is no URL: {error}"), "")),
+        Err(error) => return Err((format!("what is there is no URL: {error}"), AS_IN)),
     };
     if !matches!(url.scheme(), "http" | "https") {
-        return fault("what is there must begin with https://", "");
+        return fault("what is there must begin with https://", AS_IN);
     }
     if url.scheme() == "http" && !url.host().is_some_and(|host| is_near(&host)) {
         return fault(

@@ -153,7 +153,10 @@ fn from_table(
     };
     let found = found.and_then(|secret| match unfit(&secret) {
         None => Ok(secret),
-        Some(why) => Err((format!("{source} {why}"), String::new())),
+        Some(why) => Err((
+            format!("{source} {why}"),
+            format!("copy {called} anew, and nothing else"),
+        )),
     });
     match found {
         Ok(secret) => Some((SecretString::from(secret), source)),
@@ -184,7 +187,7 @@ fn from_variable(name: &str, called: &str, reading: &Reading<'_>) -> Found {
         Some(value) => value.to_str().map(str::to_owned).ok_or_else(|| {
             (
                 format!("the environment variable {name} is not UTF-8"),
-                String::new(),
+                format!("set it to {called}"),
             )
         }),
         None => Err((
@@ -196,7 +199,12 @@ fn from_variable(name: &str, called: &str, reading: &Reading<'_>) -> Found {
 
 fn from_credential(name: &str, called: &str, reading: &Reading<'_>) -> Found {
     match reading.environment.credentials_directory() {
-        Some(directory) => from_file(&directory.join(name), called),
+        Some(directory) => from_file(&directory.join(name), called).map_err(|(message, _)| {
+            let remedy = format!(
+                "LoadCredential={name}:/path/of/the/secret in the unit must name a file with {called} in it"
+            );
+            (message, remedy)
+        }),
         None => Err((
             "CREDENTIALS_DIRECTORY is not set, so systemd passed no credentials".to_owned(),
             format!("add LoadCredential={name}:/path/of/the/secret to the unit"),
@@ -206,21 +214,23 @@ fn from_credential(name: &str, called: &str, reading: &Reading<'_>) -> Found {
 
 fn from_file(path: &Path, called: &str) -> Found {
     let cannot = |error: io::Error| {
-        (
-            format!("{} cannot be read: {error}", path.display()),
-            String::new(),
-        )
+        let remedy = match error.kind() {
+            io::ErrorKind::NotFound => format!(
+                "write {called} into it; a relative path is relative to the directory of the configuration file"
+            ),
+            io::ErrorKind::PermissionDenied => "let the user that calmirror runs as read it".to_owned(),
+            _ => format!("name a file with {called} in it"),
+        };
+        (format!("{} cannot be read: {error}", path.display()), remedy)
     };
+    let another = || format!("name a file with {called} in it, and nothing else");
     let metadata = fs::metadata(path).map_err(cannot)?;
     if !metadata.is_file() && !metadata.is_dir() {
         // A pipe would keep the program waiting.
-        return Err((format!("{} is no regular file", path.display()), String::new()));
+        return Err((format!("{} is no regular file", path.display()), another()));
     }
     if metadata.is_file() && metadata.len() > MAX_SECRET_BYTES {
-        return Err((
-            format!("{} is too large for a secret", path.display()),
-            String::new(),
-        ));
+        return Err((format!("{} is too large for a secret", path.display()), another()));
     }
     let text = fs::read_to_string(path).map_err(cannot)?;
     let text = text.trim_end_matches(['\n', '\r']);

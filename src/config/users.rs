@@ -64,18 +64,19 @@ pub(super) fn read(section: &Section<'_>, reading: &mut Reading<'_>) -> Watch {
 }
 
 fn nobody(section: &Section<'_>, reading: &mut Reading<'_>) {
-    let (origin, message) = match (section.node("users_file"), section.node("users")) {
-        (Some(node), _) => (&node.origin, "gives no user"),
-        (None, Some(node)) => (&node.origin, "is an empty list"),
-        (None, None) => (&section.origin, "is missing"),
+    const FORM: &str =
+        "write users = [1, 2] or users = \"all\", or users_file = \"users.txt\" with one id a line";
+    let (name, origin, message, remedy) = match (section.node("users_file"), section.node("users")) {
+        (Some(node), _) => (
+            "users_file",
+            &node.origin,
+            "gives no user",
+            "write one id a line into the file, or a CSV with a column user_id",
+        ),
+        (None, Some(node)) => ("users", &node.origin, "is an empty list", FORM),
+        (None, None) => ("users", &section.origin, "is missing", FORM),
     };
-    let key = section.key(if section.node("users_file").is_some() {
-        "users_file"
-    } else {
-        "users"
-    });
-    let remedy = "write users = [1, 2] or users = \"all\", or users_file = \"users.txt\" with one id a line";
-    reading.fault(origin, key, message, remedy);
+    reading.fault(origin, section.key(name), message, remedy);
 }
 
 fn sql(said: &Said<String>, section: &Section<'_>, reading: &mut Reading<'_>) -> Option<String> {

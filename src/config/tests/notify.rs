@@ -52,12 +52,12 @@ fn each_fault_of_a_webhook_has_its_remedy_and_tells_nothing_of_it() {
         (
             "hooks.example.com/T0KEN",
             KEY,
-            "webhook_url: what is there is no URL",
+            "webhook_url: what is there is no URL: relative URL without a base; write the receiver's address there",
         ),
         (
             "ftp://example.com/T0KEN",
             KEY,
-            "webhook_url: what is there must begin with https://",
+            "webhook_url: what is there must begin with https://; write the receiver's address there",
         ),
         (
             "http://example.com/T0KEN",

@@ -1,11 +1,16 @@
 //! Secrets, and the files of users, from where they are kept.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+use std::{
+    ffi::OsStr,
+    fs,
+    os::unix::{ffi::OsStrExt, fs::PermissionsExt},
+    path::Path,
+};
 
 use secrecy::ExposeSecret;
 use tempfile::TempDir;
 
-use crate::config::{Config, Environment, Loaded, SecretSource, Secrets};
+use crate::config::{Config, Environment, Loaded, Place, SecretSource, Secrets};
 
 fn directory(files: &[(&str, &str)]) -> TempDir {
     let directory = tempfile::tempdir().expect("a temporary directory");
@@ -106,6 +111,10 @@ fn a_secret_that_is_not_there_is_a_fault() {
         fault("{ file = 'blank' }", &[]),
         fault("{ file = '.' }", &[]),
         fault("{ credential = 'cal' }", &[]),
+        fault(
+            "{ credential = 'cal' }",
+            &[("CREDENTIALS_DIRECTORY", "/run/nowhere")],
+        ),
         fault("{ credential = '../cal' }", &[("CREDENTIALS_DIRECTORY", "/run")]),
         fault("'hunter2'", &[]),
         fault("7", &[]),
@@ -117,12 +126,13 @@ fn a_secret_that_is_not_there_is_a_fault() {
     config.toml:5:18: clients.main.secret: the environment variable NO_SUCH is unset or empty; set it to the client's secret
     config.toml:5:18: clients.main.secret: env must be the name of an environment variable; the secret is that variable's value
     config.toml:5:18: clients.main.secret: the environment variable EMPTY is unset or empty; set it to the client's secret
-    config.toml:5:19: clients.main.secret: none cannot be read: No such file or directory (os error 2)
+    config.toml:5:19: clients.main.secret: none cannot be read: No such file or directory (os error 2); write the client's secret into it; a relative path is relative to the directory of the configuration file
     config.toml:5:19: clients.main.secret: empty is empty; write the client's secret into it
-    config.toml:5:19: clients.main.secret: the file two holds a character that no secret has, such as a line break
-    config.toml:5:19: clients.main.secret: the file blank begins or ends with white space
-    config.toml:5:19: clients.main.secret: . cannot be read: Is a directory (os error 21)
+    config.toml:5:19: clients.main.secret: the file two holds a character that no secret has, such as a line break; copy the client's secret anew, and nothing else
+    config.toml:5:19: clients.main.secret: the file blank begins or ends with white space; copy the client's secret anew, and nothing else
+    config.toml:5:19: clients.main.secret: . cannot be read: Is a directory (os error 21); name a file with the client's secret in it
     config.toml:5:25: clients.main.secret: CREDENTIALS_DIRECTORY is not set, so systemd passed no credentials; add LoadCredential=cal:/path/of/the/secret to the unit
+    config.toml:5:25: clients.main.secret: /run/nowhere/cal cannot be read: No such file or directory (os error 2); LoadCredential=cal:/path/of/the/secret in the unit must name a file with the client's secret in it
     config.toml:5:25: clients.main.secret: "../cal" is no credential's name; write the name alone, as in LoadCredential=name:path
     config.toml:5:10: clients.main.secret: must not stand in this file, which tends to be copied and committed; write { env = "NAME" }, { file = "path" } or { credential = "name" }
     config.toml:5:10: clients.main.secret: must say where the secret is, not be a whole number; write { env = "NAME" }, { file = "path" } or { credential = "name" }
@@ -130,6 +140,67 @@ fn a_secret_that_is_not_there_is_a_fault() {
     config.toml:5:10: clients.main.secret: says both env and file; keep one of them
     config.toml:5:12: clients.main.secret.evn: unknown key; did you mean "env"?
     "#);
+}
+
+#[test]
+fn whatever_is_wrong_with_a_secret_of_any_kind_there_is_a_remedy() {
+    let large = "x".repeat(100_000);
+    let directory = directory(&[
+        ("empty", "\n"),
+        ("two", "a\nb\n"),
+        ("blank", " a\n"),
+        ("large", &large),
+    ]);
+    let pipe = directory.path().join("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+    let path = directory.path().to_str().expect("a plain path");
+    let odd = OsStr::from_bytes(b"\xff");
+    let environment = [
+        ("CREDENTIALS_DIRECTORY", OsStr::new(path)),
+        ("GOOD", OsStr::new("whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz")),
+        ("BLANK", OsStr::new(" a")),
+        ("ODD", odd),
+    ];
+    let keys = [
+        "[server]\ntoken = ",
+        "[notify]\nwebhook_secret = { env = 'GOOD' }\nwebhook_url = ",
+        "[notify]\nwebhook_url = { env = 'GOOD' }\nwebhook_secret = ",
+        "[[clients]]\nname = 'main'\nid = 'abc'\nusers = [1]\nsecret = ",
+    ];
+    let places = [
+        "{ env = 'NO_SUCH' }",
+        "{ env = 'BLANK' }",
+        "{ env = 'ODD' }",
+        "{ file = 'none' }",
+        "{ file = 'empty' }",
+        "{ file = 'two' }",
+        "{ file = 'blank' }",
+        "{ file = 'large' }",
+        "{ file = 'pipe' }",
+        "{ file = '.' }",
+        "{ credential = 'none' }",
+        "{ credential = 'empty' }",
+        "{ credential = 'a/b' }",
+        "'hunter2'",
+        "7",
+        "{}",
+    ];
+    for (key, place) in keys.iter().flat_map(|key| places.map(|place| (key, place))) {
+        let file = directory.path().join("config.toml");
+        fs::write(&file, format!("{key}{place}\n")).expect("the configuration");
+        let found = Config::load(&file, &Environment::from_pairs(environment), Secrets::Read);
+        let faults = found.expect_err(place);
+        let last = key.rsplit('\n').next().and_then(|last| last.split(' ').next());
+        let of_key: Vec<_> = faults
+            .iter()
+            .filter(|fault| fault.key.rsplit('.').next() == last)
+            .collect();
+        assert!(!of_key.is_empty(), "{key}{place}: {faults}");
+        for fault in of_key {
+            assert!(matches!(fault.place, Place::Line { .. }), "{fault}");
+            assert_ne!(fault.remedy, "", "{fault}");
+        }
+    }
 }
 
 #[test]
@@ -176,7 +247,7 @@ fn users_of_the_list_and_of_the_file_are_merged() {
     --
     wrong.csv:1:1: clients.main.users_file: must have a column user_id; is it the one called "userid"?
     --
-    config.toml:5:14: clients.main.users_file: gives no user; write users = [1, 2] or users = "all", or users_file = "users.txt" with one id a line
+    config.toml:5:14: clients.main.users_file: gives no user; write one id a line into the file, or a CSV with a column user_id
     --
     config.toml:5:14: clients.main.users_file: missing cannot be read: No such file or directory (os error 2); a relative path is relative to the directory of the configuration file
     "#);
