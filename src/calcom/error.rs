@@ -251,7 +251,7 @@ impl Error {
                 "Cal.com has ended its API for managed users: nothing more can be mirrored from it"
             }
             Self::BadRequest(_) => "check the client's `id` and `calcom.base_url`",
-            Self::Unreachable(obstacle, _) => return obstacle.remedy().map(str::to_owned),
+            Self::Unreachable(obstacle, _) => obstacle.remedy(),
             Self::Garbled(_) => "check that `calcom.base_url` is Cal.com's API and no other page",
             Self::TooLarge { .. } => "raise `calcom.max_answer_bytes` if the user is that large",
             Self::RateLimited { .. } => {

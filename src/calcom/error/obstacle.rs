@@ -72,24 +72,29 @@ impl Obstacle {
         obstacle
     }
 
-    pub(super) fn remedy(self) -> Option<&'static str> {
+    pub(super) fn remedy(self) -> &'static str {
         match self {
-            Self::Name => Some("check the host in `calcom.base_url`, and this host's DNS"),
+            Self::Name => "check the host in `calcom.base_url`, and this host's DNS",
             Self::Certificate(Flaw::Host) => {
-                Some("check that `calcom.base_url` names the host that the certificate is for")
+                "check that `calcom.base_url` names the host that the certificate is for"
             }
-            Self::Certificate(Flaw::Issuer) => Some(
+            Self::Certificate(Flaw::Issuer) => {
                 "check `calcom.base_url`, and install the issuer's certificate among this host's (ca-certificates) if \
-                 the server is your own",
-            ),
+                 the server is your own"
+            }
             Self::Certificate(Flaw::Time) => {
-                Some("check this host's clock; if it is right, the server needs a new certificate")
+                "check this host's clock; if it is right, the server needs a new certificate"
             }
             Self::Certificate(Flaw::Other) => {
-                Some("check `calcom.base_url`; if it is right, the server needs another certificate")
+                "check `calcom.base_url`; if it is right, the server needs another certificate"
             }
-            Self::Tls => Some("check that `calcom.base_url` has the port on which the server speaks https"),
-            Self::TimeOut | Self::Connection => None,
+            Self::Tls => "check that `calcom.base_url` has the port on which the server speaks https",
+            Self::TimeOut => {
+                "if this goes on, check that this host reaches `calcom.base_url`, or raise `calcom.timeout_s`"
+            }
+            Self::Connection => {
+                "if this goes on, check `calcom.base_url`, and that this host may connect to it (HTTPS_PROXY is not used)"
+            }
         }
     }
 }
