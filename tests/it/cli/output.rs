@@ -2,6 +2,10 @@
 
 mod shape;
 
+use std::collections::BTreeSet;
+
+use calmirror::cli::Cli;
+use clap::CommandFactory as _;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
@@ -29,6 +33,23 @@ async fn error(workplace: &Workplace, arguments: &[&str], code: i32) -> Vec<Valu
     let value: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {ended}"));
     assert_eq!(value["exit_code"], code, "{ended}");
     vec![value]
+}
+
+/// What prints no JSON, as the document says at its head.
+const WITHOUT: [&str; 3] = ["completions", "man", "run"];
+
+#[test]
+fn every_command_has_its_json_documented_or_has_none() {
+    let program = Cli::command();
+    let commands: BTreeSet<&str> = program.get_subcommands().map(clap::Command::get_name).collect();
+    let shapes = Shapes::documented();
+    let documented = shapes.commands().into_iter().chain(WITHOUT).collect();
+    assert_eq!(commands, documented);
+    let document = include_str!("../../../docs/output.md");
+    let head = document.split("\n- ").next().unwrap_or_default();
+    for command in WITHOUT {
+        assert!(head.contains(&format!("`{command}`")), "{command}: {head}");
+    }
 }
 
 #[tokio::test]

@@ -54,6 +54,15 @@ impl Shapes {
         }
     }
 
+    /// The commands that have a table, or several.
+    pub(super) fn commands(&self) -> BTreeSet<&str> {
+        self.tables
+            .keys()
+            .filter_map(|name| name.split([' ', ':']).next())
+            .filter(|name| *name != "error")
+            .collect()
+    }
+
     /// Each value has all keys of the table, and no other ones.
     #[track_caller]
     pub(super) fn hold(&mut self, name: &str, values: &[Value]) {
