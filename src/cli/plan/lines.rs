@@ -3,7 +3,7 @@
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
-use super::super::Out;
+use super::super::{Out, table::counted};
 use crate::{
     compare::{Change, ChangeKind, ChangeSet, Values, shorten},
     config,
@@ -133,9 +133,12 @@ impl TextLines {
                 "{bold}{client}:{bold:#} the database has no tables yet; a pass makes them first"
             ))?;
         }
-        let seen = format_args!(
-            "{} unchanged, {} missing, {} rejected; {} requests",
-            r.unchanged, r.missing, r.rejected, r.requests
+        let seen = format!(
+            "{} unchanged, {} missing, {} rejected; {}",
+            r.unchanged,
+            r.missing,
+            r.rejected,
+            counted(r.requests, "request")
         );
         if r.observed == 0 && r.outcome == RunOutcome::Failed {
             // The line below says it all.
