@@ -17,6 +17,7 @@ pub mod init;
 pub mod man;
 pub mod migrate;
 pub mod mirror;
+mod number;
 mod out;
 pub mod plan;
 pub mod prune;

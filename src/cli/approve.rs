@@ -5,6 +5,7 @@ use super::{
     bar::Bar,
     exit::{Exit, Misuse, unless_closed},
     mirror::{Mirror, Request},
+    number,
     sync::print_table,
 };
 use crate::{
@@ -18,7 +19,7 @@ use crate::{
 #[derive(Clone, Debug, clap::Args)]
 pub struct ApproveArgs {
     /// The pass that held them, as `status` and the log name it
-    #[arg(value_name = "RUN")]
+    #[arg(value_name = "RUN", value_parser = number::run, allow_negative_numbers = true)]
     run: i64,
 }
 

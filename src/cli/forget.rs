@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Out, Output, exit::Exit, mirror::Database};
+use super::{Out, Output, exit::Exit, mirror::Database, number};
 use crate::{
     config::Config,
     model::UserId,
@@ -14,7 +14,7 @@ use crate::{
 #[derive(Clone, Debug, clap::Args)]
 pub struct ForgetArgs {
     /// The managed user's id
-    #[arg(value_name = "USER")]
+    #[arg(value_name = "USER", value_parser = number::id, allow_negative_numbers = true)]
     user: i64,
 }
 
@@ -40,8 +40,8 @@ pub(super) async fn run(args: &ForgetArgs, config: Config, out: &mut Out) -> any
         .map(|client| client.name.as_str())
         .collect();
     let Some(forgotten) = result? else {
-        let listed = still_listed(user, &watched_by).map_or_else(String::new, |listed| format!("; {listed}"));
-        anyhow::bail!("nothing is known of user {user}, so nothing was done{listed}");
+        let listed = still_listed(user, &watched_by).map_or_else(String::new, |listed| format!(" {listed}"));
+        anyhow::bail!("nothing is known of user {user}, so nothing was done; is it another id?{listed}");
     };
     if !forgotten.already || erased_anything(&forgotten) {
         tracing::info!(user.id = user.0, "user forgotten");

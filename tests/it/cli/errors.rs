@@ -22,8 +22,22 @@ async fn a_wrong_command_line_names_what_may_have_been_meant() {
         (&["status", "--wach"], &["'--wach'", "'--watch'"]),
         (&["--output", "yaml", "status"], &["'yaml'", "text, json"]),
         (&["history"], &["<USER>", "--help"]),
-        (&["history", "ada"], &["'ada'", "--help"]),
-        (&["approve", "last"], &["'last'", "--help"]),
+        (
+            &["history", "ada"],
+            &["'ada'", "an id must be a whole number", "--help"],
+        ),
+        (
+            &["forget", "ada"],
+            &["'ada'", "an id must be a whole number", "--help"],
+        ),
+        (
+            &["forget", "-17"],
+            &["'-17'", "an id must be a whole number from 1"],
+        ),
+        (
+            &["approve", "last"],
+            &["'last'", "as `calmirror status` shows it", "--help"],
+        ),
         (
             &["sync", "--client", "acne"],
             &[
@@ -81,7 +95,11 @@ async fn what_is_asked_of_a_run_or_a_user_that_is_not_there_says_where_to_look()
         &setup,
         &["forget", "424242"],
         1,
-        &["nothing is known of user 424242", "nothing was done"],
+        &[
+            "nothing is known of user 424242",
+            "nothing was done",
+            "is it another id?",
+        ],
     )
     .await;
     setup.run(&["sync"]).await.expect(0);

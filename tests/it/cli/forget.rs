@@ -135,7 +135,7 @@ async fn forget_answers_programs_in_json() {
 async fn a_mistyped_id_is_not_forgotten() {
     let setup = Setup::new(1, 3).await;
     setup.run(&["sync"]).await.expect(0);
-    let why = "nothing is known of user 424242, so nothing was done";
+    let why = "nothing is known of user 424242, so nothing was done; is it another id?";
     for (format, said) in [
         ("text", format!("error: {why}\n")),
         (
