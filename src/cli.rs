@@ -1,6 +1,7 @@
 //! The commands, one file each, and what they share: arguments, output, exit codes.
 
 pub mod approve;
+mod argument;
 mod bar;
 pub mod check;
 mod command;
@@ -17,7 +18,6 @@ pub mod init;
 pub mod man;
 pub mod migrate;
 pub mod mirror;
-mod number;
 mod out;
 pub mod plan;
 pub mod prune;

@@ -1,11 +1,10 @@
 //! `calmirror approve RUN`: lets exactly the removals through that a pass held.
 
 use super::{
-    Out, Output,
+    Out, Output, argument,
     bar::Bar,
     exit::{Exit, Misuse, unless_closed},
     mirror::{Mirror, Request},
-    number,
     sync::print_table,
 };
 use crate::{
@@ -19,7 +18,7 @@ use crate::{
 #[derive(Clone, Debug, clap::Args)]
 pub struct ApproveArgs {
     /// The pass that held them, as `status` and the log name it
-    #[arg(value_name = "RUN", value_parser = number::run, allow_negative_numbers = true)]
+    #[arg(value_name = "RUN", value_parser = argument::run, allow_negative_numbers = true)]
     run: i64,
 }
 

@@ -1,7 +1,5 @@
 //! `calmirror completions SHELL`.
 
-use std::io::Write as _;
-
 use clap_complete::Shell;
 
 use super::{Out, command::command, exit::Exit};
@@ -16,6 +14,6 @@ pub(super) fn run(args: &CompletionsArgs, out: &mut Out) -> anyhow::Result<Exit>
     // It would panic where the reader leaves.
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut command(), "calmirror", &mut script);
-    out.writer.write_all(&script)?;
+    out.whole(&script)?;
     Ok(Exit::Success)
 }

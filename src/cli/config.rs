@@ -1,7 +1,5 @@
 //! `calmirror config`: the configuration as it is in force.
 
-use std::io::Write as _;
-
 use super::{Out, Output};
 use crate::{config::Config, model::escape_hidden_but_breaks};
 
@@ -16,8 +14,7 @@ pub fn run(config: &Config, out: &mut Out) -> anyhow::Result<()> {
         // To be pasted, so lines are not broken. TOML's strings have the same escapes as JSON's.
         Output::Text => {
             let text = config.effective_toml();
-            out.writer.write_all(escape_hidden_but_breaks(&text).as_bytes())?;
-            Ok(())
+            out.whole(escape_hidden_but_breaks(&text).as_bytes())
         }
     }
 }

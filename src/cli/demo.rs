@@ -13,7 +13,7 @@ use anyhow::Context as _;
 
 use self::world::World;
 use super::{
-    Out, Output,
+    Out, Output, argument,
     bar::Bar,
     exit::Exit,
     mirror::{Mirror, Request},
@@ -39,7 +39,7 @@ pub struct DemoArgs {
 
     /// Where the demo keeps its database and configuration; emptied at each start [default: calmirror-demo, or
     /// calmirror-demo-UID, in the directory for temporary files]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = argument::path())]
     dir: Option<PathBuf>,
 }
 

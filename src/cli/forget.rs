@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Out, Output, exit::Exit, mirror::Database, number};
+use super::{Out, Output, argument, exit::Exit, mirror::Database};
 use crate::{
     config::Config,
     model::UserId,
@@ -14,7 +14,7 @@ use crate::{
 #[derive(Clone, Debug, clap::Args)]
 pub struct ForgetArgs {
     /// The managed user's id
-    #[arg(value_name = "USER", value_parser = number::id, allow_negative_numbers = true)]
+    #[arg(value_name = "USER", value_parser = argument::id, allow_negative_numbers = true)]
     user: i64,
 }
 

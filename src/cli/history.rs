@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{Out, Output, exit::Exit, mirror::Database, number};
+use super::{Out, Output, argument, exit::Exit, mirror::Database};
 use crate::{
     config::Config,
     model::{Json, UserId, escape_hidden},
@@ -13,7 +13,7 @@ use crate::{
 #[derive(Clone, Debug, clap::Args)]
 pub struct HistoryArgs {
     /// The managed user's id
-    #[arg(value_name = "USER", value_parser = number::id, allow_negative_numbers = true)]
+    #[arg(value_name = "USER", value_parser = argument::id, allow_negative_numbers = true)]
     user: i64,
 }
 

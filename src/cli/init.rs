@@ -14,7 +14,7 @@ use std::{
 use anyhow::Context as _;
 use serde::Serialize;
 
-use super::number;
+use super::argument;
 use crate::config::{self, Config, Environment, Fault, Faults, Place, SecretSource, Secrets};
 
 const DEFAULT_PATH: &str = "config.toml";
@@ -30,7 +30,7 @@ pub struct InitArgs {
     pub secret: SecretArgs,
 
     /// Ids of the managed users to mirror, separated by commas
-    #[arg(long, value_name = "IDS", value_delimiter = ',', value_parser = number::id)]
+    #[arg(long, value_name = "IDS", value_delimiter = ',', value_parser = argument::id)]
     pub users: Vec<i64>,
 
     /// Mirror all users that Cal.com lists: 500 at most, or all of an organisation
@@ -38,7 +38,7 @@ pub struct InitArgs {
     pub all: bool,
 
     /// The organisation whose list of users is read for --all
-    #[arg(long, value_name = "ID", requires = "all", value_parser = number::id)]
+    #[arg(long, value_name = "ID", requires = "all", value_parser = argument::id)]
     pub organization: Option<i64>,
 
     /// File of user ids, one a line or a CSV with a column `user_id` and perhaps `email`; relative to
@@ -98,7 +98,7 @@ pub struct SecretArgs {
     pub env: Option<String>,
 
     /// The secret is in this file; relative to the configuration
-    #[arg(long = "secret-file", value_name = "FILE")]
+    #[arg(long = "secret-file", value_name = "FILE", value_parser = argument::path())]
     pub file: Option<PathBuf>,
 
     /// The secret is this systemd credential

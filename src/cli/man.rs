@@ -1,8 +1,7 @@
 //! `calmirror man`: the manual, made of what `--help` is made of.
 
 use std::{
-    fs,
-    io::{self, Write},
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -96,7 +95,7 @@ pub(super) fn run(args: &ManArgs, out: &mut Out) -> anyhow::Result<Exit> {
     let Some(dir) = &args.dir else {
         let mut page = Vec::new();
         whole(&command, &mut page)?;
-        out.writer.write_all(tidy(&page).as_bytes())?;
+        out.whole(tidy(&page).as_bytes())?;
         return Ok(Exit::Success);
     };
     fs::create_dir_all(dir).with_context(|| format!("{} cannot be made", dir.display()))?;

@@ -5,10 +5,14 @@ use std::{
     io::{self, Write},
 };
 
+use anyhow::Context as _;
 use serde::Serialize;
 
 use super::{Output, terminal};
 use crate::model::{escape_hidden, is_hidden};
+
+/// What an error of standard output begins with.
+const CANNOT: &str = "standard output cannot be written";
 
 /// Standard output, with colours only where a terminal shows them.
 ///
@@ -39,8 +43,7 @@ impl Out {
     /// When standard output is closed.
     pub fn json(&mut self, value: &impl Serialize) -> anyhow::Result<()> {
         let line = serde_json::to_string(value)?;
-        writeln!(self.writer, "{}", escape_hidden(&line))?;
-        Ok(())
+        writeln!(self.writer, "{}", escape_hidden(&line)).context(CANNOT)
     }
 
     /// Prints a line for people, or several, broken where a terminal is narrower.
@@ -52,10 +55,10 @@ impl Out {
         let text = text.to_string();
         let text = harmless(&text);
         match self.columns() {
-            Some(columns) => writeln!(self.writer, "{}", terminal::fit(&text, columns))?,
-            None => writeln!(self.writer, "{text}")?,
+            Some(columns) => writeln!(self.writer, "{}", terminal::fit(&text, columns)),
+            None => writeln!(self.writer, "{text}"),
         }
-        Ok(())
+        .context(CANNOT)
     }
 
     /// Prints a command to be copied.
@@ -66,8 +69,16 @@ impl Out {
     pub(super) fn command(&mut self, indent: usize, line: &str) -> anyhow::Result<()> {
         let columns = self.columns().unwrap_or(usize::MAX);
         let line = escape_hidden(line);
-        writeln!(self.writer, "{}", terminal::command(indent, &line, columns))?;
-        Ok(())
+        writeln!(self.writer, "{}", terminal::command(indent, &line, columns)).context(CANNOT)
+    }
+
+    /// Prints what is as it is to be: a script, a page, a file.
+    ///
+    /// # Errors
+    ///
+    /// When standard output is closed.
+    pub(super) fn whole(&mut self, text: &[u8]) -> anyhow::Result<()> {
+        self.writer.write_all(text).context(CANNOT)
     }
 }
 

@@ -13,7 +13,7 @@ use anyhow::Context as _;
 use handout::{Handout, UserFiles};
 use tokio_util::sync::CancellationToken;
 
-use super::Output;
+use super::{Output, argument};
 use crate::simulator::{Faults, RateLimit, ReadLag, Simulator, SimulatorConfig};
 
 /// Serve a stand-in for Cal.com with invented users, the same ones at every start
@@ -72,7 +72,7 @@ pub struct SimulateArgs {
     pub block: Duration,
 
     /// Write each client's user ids to a file in this directory, for `users_file`
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = argument::path())]
     pub users_dir: Option<PathBuf>,
 
     /// Write the users' addresses beside their ids, as CSV

@@ -3,7 +3,7 @@
 mod text;
 mod watch;
 
-use std::{collections::HashMap, io::Write as _, time::Duration};
+use std::{collections::HashMap, time::Duration};
 
 use serde::Serialize;
 
@@ -86,9 +86,10 @@ pub(super) async fn run(
     let status = result?;
     match out.format {
         Output::Json => out.json(&status)?,
-        Output::Text => out
-            .writer
-            .write_all(text::page(&status, psql.as_deref(), out.columns()).as_bytes())?,
+        Output::Text => {
+            let page = text::page(&status, psql.as_deref(), out.columns());
+            out.whole(page.as_bytes())?;
+        }
     }
     Ok(Exit::Success)
 }

@@ -135,7 +135,7 @@ fn put(
             &Origin::Variable(variable.to_owned()),
             format!("{path}.{key}"),
             "is not UTF-8",
-            "",
+            "set it anew, or unset it",
         ),
     }
 }

@@ -24,6 +24,7 @@ mod rights;
 mod roles;
 mod server;
 mod status;
+mod streams;
 mod supervised;
 mod sync;
 mod terminal;

@@ -45,7 +45,7 @@ pub(super) async fn run(every: Duration, draws: bool, config: Config, out: &mut 
     }
     if let View::Screen(_) = view {
         // The terminal has shown the key that ended it.
-        writeln!(out.writer)?;
+        out.whole(b"\n")?;
     }
     Ok(Exit::Success)
 }

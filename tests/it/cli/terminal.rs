@@ -43,7 +43,7 @@ async fn nothing_is_wider_than_the_terminal() {
         .simulator
         .patch_user(setup.clients[0].users[0], json!({ "name": "Ada" }))
         .expect("the user can be changed");
-    for columns in [120, 80, 40, 24] {
+    for columns in [200, 120, 80, 40, 24] {
         for arguments in [
             &["status"][..],
             &["history", &wide],

@@ -101,22 +101,23 @@ impl Workplace {
 
     /// Starts the program with these variables in addition.
     pub(crate) fn start_with(&self, variables: &[(&str, &str)], arguments: &[&str]) -> Program {
-        let mut child = self
-            .command(variables, arguments)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the program can be started");
-        Program {
-            stdout: Pipe::read(child.stdout.take().expect("standard output is piped")),
-            stderr: Pipe::read(child.stderr.take().expect("standard error is piped")),
-            child,
-        }
+        Program::start(self.command(variables, arguments))
+    }
+
+    /// What a line of the shell makes of it, in which `$CALMIRROR` is the program.
+    pub(crate) async fn shell(&self, line: &str) -> Ended {
+        let variables = [("CALMIRROR", env!("CARGO_BIN_EXE_calmirror"))];
+        let command = self.command_of("sh", &variables, &["-c", line]);
+        Program::start(command).end().await
     }
 
     /// The program, with nowhere to print yet.
     pub(super) fn command(&self, variables: &[(&str, &str)], arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_calmirror"));
+        self.command_of(env!("CARGO_BIN_EXE_calmirror"), variables, arguments)
+    }
+
+    fn command_of(&self, program: &str, variables: &[(&str, &str)], arguments: &[&str]) -> Command {
+        let mut command = Command::new(program);
         command
             .args(arguments)
             .current_dir(self.path())
@@ -187,6 +188,19 @@ impl std::fmt::Display for Ended {
 }
 
 impl Program {
+    fn start(mut command: Command) -> Self {
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program can be started");
+        Self {
+            stdout: Pipe::read(child.stdout.take().expect("standard output is piped")),
+            stderr: Pipe::read(child.stderr.take().expect("standard error is piped")),
+            child,
+        }
+    }
+
     /// The process's id, while nobody has waited for its end.
     pub(crate) fn id(&self) -> u32 {
         self.child.id().expect("nobody has waited for it")

@@ -1,4 +1,8 @@
-//! Numbers of users and passes on the command line, with what to do about one that is none.
+//! Values on the command line, with what to do about one that is none.
+
+use std::path::PathBuf;
+
+use clap::builder::{StringValueParser, TypedValueParser};
 
 /// Ids of Cal.com's: of a user or an organisation.
 pub(super) fn id(text: &str) -> Result<i64, &'static str> {
@@ -8,6 +12,11 @@ pub(super) fn id(text: &str) -> Result<i64, &'static str> {
 /// The number of a pass.
 pub(super) fn run(text: &str) -> Result<i64, &'static str> {
     positive(text).ok_or("the number of a pass must be a whole number from 1, as `calmirror status` shows it")
+}
+
+/// A path that a configuration is to hold, which is text.
+pub(super) fn path() -> impl TypedValueParser<Value = PathBuf> {
+    StringValueParser::new().map(PathBuf::from)
 }
 
 fn positive(text: &str) -> Option<i64> {
