@@ -17,21 +17,6 @@ pub struct FoldedHistory {
     pub removed_at: Option<DateTime<Utc>>,
 }
 
-impl FoldedHistory {
-    /// Of the columns that only a version into which others were folded has.
-    pub(super) fn of(
-        folded_at: Option<DateTime<Utc>>,
-        first_seen_at: Option<DateTime<Utc>>,
-        removed_at: Option<DateTime<Utc>>,
-    ) -> Option<Self> {
-        Some(Self {
-            folded_at: folded_at?,
-            first_seen_at: first_seen_at?,
-            removed_at,
-        })
-    }
-}
-
 /// A row of the ledger. Serialized as `history --output json` prints it.
 #[derive(Clone, Debug, Serialize)]
 pub struct HistoryEntry {
@@ -48,6 +33,40 @@ pub struct HistoryEntry {
     /// Of a version into which those before it were folded; its key is left out otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub folded: Option<FoldedHistory>,
+}
+
+/// The same as the database has it. The last three are of a version into which others were folded.
+pub(super) struct Row {
+    pub(super) version: i32,
+    pub(super) kind: String,
+    pub(super) observed_at: DateTime<Utc>,
+    pub(super) run_id: i64,
+    pub(super) client_id: String,
+    pub(super) changed: Jsonb<JsonObject>,
+    pub(super) after: Jsonb<JsonObject>,
+    pub(super) folded_at: Option<DateTime<Utc>>,
+    pub(super) first_seen_at: Option<DateTime<Utc>>,
+    pub(super) removed_at: Option<DateTime<Utc>>,
+}
+
+impl From<Row> for HistoryEntry {
+    fn from(row: Row) -> Self {
+        let of_folded = row.folded_at.zip(row.first_seen_at);
+        Self {
+            version: row.version,
+            kind: row.kind,
+            observed_at: row.observed_at,
+            run_id: row.run_id,
+            client_id: row.client_id,
+            changed: row.changed.0,
+            after: row.after.0,
+            folded: of_folded.map(|(folded_at, first_seen_at)| FoldedHistory {
+                folded_at,
+                first_seen_at,
+                removed_at: row.removed_at,
+            }),
+        }
+    }
 }
 
 impl Store {
@@ -75,7 +94,8 @@ impl Store {
     /// What Postgres says.
     pub async fn history(&self, user: UserId) -> Result<Vec<HistoryEntry>, Error> {
         let mut tx = self.begin().await?;
-        let rows = sqlx::query!(
+        let rows = sqlx::query_as!(
+            Row,
             r#"
             select
                 version, kind, observed_at, run_id, client_id,
@@ -91,16 +111,6 @@ impl Store {
         .fetch_all(&mut tx)
         .await?;
         tx.rollback().await?;
-        let entries = rows.into_iter().map(|row| HistoryEntry {
-            version: row.version,
-            kind: row.kind,
-            observed_at: row.observed_at,
-            run_id: row.run_id,
-            client_id: row.client_id,
-            changed: row.changed.0,
-            after: row.after.0,
-            folded: FoldedHistory::of(row.folded_at, row.first_seen_at, row.removed_at),
-        });
-        Ok(entries.collect())
+        Ok(rows.into_iter().map(HistoryEntry::from).collect())
     }
 }

@@ -4,7 +4,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use serde::Serialize;
 use sqlx::types::Json as Jsonb;
 
-use super::{Error, FoldedHistory, HistoryEntry, Store, tx::Tx};
+use super::{Error, HistoryEntry, Store, history, tx::Tx};
 use crate::model::{JsonObject, UserId};
 
 /// A page that takes longer is of no use to whoever waits for it.
@@ -248,7 +248,8 @@ impl Store {
         )
         .fetch_all(&mut tx)
         .await?;
-        let state = sqlx::query!(
+        let state = sqlx::query_as!(
+            history::Row,
             r#"
             select
                 version, kind, observed_at, run_id, client_id,
@@ -286,16 +287,7 @@ impl Store {
         Ok(Past {
             now,
             versions: versions.collect(),
-            state: state.map(|row| HistoryEntry {
-                version: row.version,
-                kind: row.kind,
-                observed_at: row.observed_at,
-                run_id: row.run_id,
-                client_id: row.client_id,
-                changed: row.changed.0,
-                after: row.after.0,
-                folded: FoldedHistory::of(row.folded_at, row.first_seen_at, row.removed_at),
-            }),
+            state: state.map(HistoryEntry::from),
             known_from,
             newest: ends.newest,
             oldest: ends.oldest,
