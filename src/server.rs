@@ -24,7 +24,7 @@ use crate::{
     live::Live,
     measured::Exposition,
     schedule::Cron,
-    store::Store,
+    store::{Store, UserCounts},
 };
 
 /// What the server shows: the configuration in force, and what belongs to it. A reload sends another.
@@ -109,6 +109,17 @@ impl Context {
     /// What the database says of the clients, now or a moment ago: asking often costs nothing.
     pub async fn look(&self) -> Arc<Look> {
         self.looks.look(&self.view()).await
+    }
+
+    /// The same, with numbers of users where the database answers.
+    async fn look_and_count(&self, view: &Arc<View>) -> (Arc<Look>, Option<Arc<Vec<UserCounts>>>) {
+        let look = self.looks.look(view).await;
+        let news = *self.live.news().borrow();
+        let counts = match look.health {
+            Ok(_) => self.looks.counts(view, news).await,
+            Err(_) => None,
+        };
+        (look, counts)
     }
 }
 

@@ -18,12 +18,7 @@ use crate::{
 
 pub(super) async fn metrics(State(context): State<Context>) -> impl IntoResponse {
     let view = context.view();
-    let look = context.looks.look(&view).await;
-    let news = *context.live.news().borrow();
-    let counts = match look.health {
-        Ok(_) => context.looks.counts(&view, news).await,
-        Err(_) => None,
-    };
+    let (look, counts) = context.look_and_count(&view).await;
     let names = view.clients.iter().map(|client| client.client.name.as_str());
     context.exposition.begin(names.clone());
     let text = context.exposition.render(&names.collect(), || {

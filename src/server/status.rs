@@ -63,12 +63,7 @@ struct UnderWay {
 
 pub(super) async fn status(State(context): State<Context>) -> Json<Status> {
     let view = context.view();
-    let look = context.looks.look(&view).await;
-    let news = *context.live.news().borrow();
-    let counts = match look.health {
-        Ok(_) => context.looks.counts(&view, news).await,
-        Err(_) => None,
-    };
+    let (look, counts) = context.look_and_count(&view).await;
     let now = SystemClock.now();
     let (under_way, mut reports) = (context.live.under_way(), context.live.reports());
     let clients = view.clients.iter();
