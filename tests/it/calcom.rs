@@ -1,7 +1,7 @@
 //! The client of Cal.com's API against a server that answers with scripted bytes.
 
 use std::{
-    io::{self, Write},
+    io::Write as _,
     time::{Duration, Instant},
 };
 
@@ -11,8 +11,12 @@ use calmirror::{
     model::{ClientId, Observation, UserId},
 };
 use secrecy::SecretString;
+use tracing::Level;
 
-use crate::support::scripted::{Scripted, Step, head};
+use crate::support::{
+    scripted::{Scripted, Step, head},
+    told::Told,
+};
 
 mod rolls;
 
@@ -313,39 +317,15 @@ async fn a_window_used_up_is_waited_for_without_a_429() {
     );
 }
 
-/// What a subscriber was told, as text.
-#[derive(Clone, Default)]
-struct Told(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
-
-impl Write for Told {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut told = self.0.lock().expect("no test panics while it holds this");
-        told.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test]
 async fn an_announced_end_is_warned_of_once_and_logs_hold_no_secret() {
-    let told = Told::default();
-    let writer = told.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_writer(move || writer.clone())
-        .with_ansi(false)
-        .finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+    let (told, _guard) = Told::listen(Level::TRACE);
     let sunset = "deprecation: true\r\nsunset: Sat, 31 Oct 2026 23:59:59 GMT\r\n";
     let server = Scripted::play([Step::answer(200, sunset, RECORD)]).await;
     let client = client(&server);
     present(&client).await;
     present(&client).await;
-    let log = told.0.lock().expect("no test panics while it holds this").clone();
-    let log = String::from_utf8(log).expect("logs are text");
+    let log = told.text();
     assert_eq!(log.matches("announces the end").count(), 1, "{log}");
     assert_eq!(log.matches("asked for a user").count(), 2, "{log}");
     assert!(log.contains("31 Oct 2026"), "{log}");

@@ -10,7 +10,6 @@ use std::{
     },
     path::Path,
     process::{Child, Command, Stdio},
-    time::Duration,
 };
 
 use calmirror::embedded::{Embedded, Error, Options};
@@ -22,7 +21,7 @@ use nix::{
 use sqlx::{Connection, postgres::PgConnection};
 use tempfile::TempDir;
 
-use crate::support::environment;
+use crate::support::{environment, process::until};
 
 mod owner;
 
@@ -179,7 +178,7 @@ async fn a_server_that_was_killed_is_revived_once_for_all_its_users() {
     run(&starter, "CREATE TABLE kept AS SELECT 42 AS value").await;
     let killed = postmaster(dir.path());
     kill(killed, Signal::SIGKILL).expect("it can be killed");
-    owner::until("the server is gone", || is_gone(killed)).await;
+    until("the server is gone", || is_gone(killed)).await;
     assert!(joiner.revive().await.expect("it is started again"));
     let pid = postmaster(dir.path());
     assert!(

@@ -6,11 +6,13 @@ pub(crate) mod gate;
 pub(crate) mod http;
 pub(crate) mod oracle;
 pub(crate) mod pgbouncer;
+pub(crate) mod process;
 pub(crate) mod program;
 pub(crate) mod receiver;
 pub(crate) mod scripted;
 pub(crate) mod story;
 pub(crate) mod terminal;
+pub(crate) mod told;
 pub(crate) mod world;
 
 pub(crate) use database::TestDb;

@@ -280,14 +280,7 @@ async fn trouble_with_many_is_tried_again_and_a_block_is_waited_for() {
 
 #[tokio::test]
 async fn a_lesson_is_told_once_and_kept_to() {
-    let told = Told::default();
-    let writer = told.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_writer(move || writer.clone())
-        .with_ansi(false)
-        .finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+    let (told, _guard) = Told::listen(Level::TRACE);
     let server = Scripted::play([list(&[])]).await;
     let client = client(&server);
     assert_eq!(client.reach(), Reach::default());
@@ -306,8 +299,7 @@ async fn a_lesson_is_told_once_and_kept_to() {
     client.by_addresses(&targets).await.expect("a good answer");
     assert!(lines(&server)[0].starts_with("GET /v2/oauth-clients/abc/users?limit=100&emails="));
 
-    let log = told.0.lock().expect("no test panics while it holds this").clone();
-    let log = String::from_utf8(log).expect("logs are text");
+    let log = told.text();
     for lesson in [
         "fewer users at once",
         "too long for cal.com",

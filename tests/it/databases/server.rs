@@ -5,7 +5,6 @@ use std::{
     os::unix::{fs::MetadataExt as _, process::CommandExt as _},
     path::{Path, PathBuf},
     process::Command,
-    time::Duration,
 };
 
 use calmirror::embedded::{Embedded, Options};
@@ -18,9 +17,9 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
-/// Longer than a busy machine needs to stop a server.
-const LIMIT: Duration = Duration::from_secs(60);
+use crate::support::process::until;
 
+/// Longer than a busy machine needs to stop a server.
 /// Its directory goes with it.
 pub(super) struct Server {
     dir: PathBuf,
@@ -138,17 +137,4 @@ pub(super) fn postmaster(dir: &Path) -> Pid {
     let text = fs::read_to_string(dir.join("data/postmaster.pid")).expect("a running server has a pid file");
     let pid = text.lines().next().and_then(|line| line.parse().ok());
     Pid::from_raw(pid.expect("its first line is a number"))
-}
-
-/// Nothing tells us of the end of another process's child, so this asks.
-pub(super) async fn until(what: &str, is_so: impl Fn() -> bool) {
-    let mut ticks = tokio::time::interval(Duration::from_millis(10));
-    let wait = async {
-        while !is_so() {
-            ticks.tick().await;
-        }
-    };
-    tokio::time::timeout(LIMIT, wait)
-        .await
-        .unwrap_or_else(|_| panic!("not within {LIMIT:?}: {what}"));
 }

@@ -7,8 +7,6 @@ const DIR: &str = "CALMIRROR_TEST_EMBEDDED_DIR";
 const EPHEMERAL: &str = "CALMIRROR_TEST_EMBEDDED_EPHEMERAL";
 
 /// Longer than a busy machine needs to stop a server.
-const LIMIT: Duration = Duration::from_secs(60);
-
 #[tokio::test]
 #[ignore = "the child of the other tests"]
 async fn child() {
@@ -56,19 +54,6 @@ fn kill_hard(mut child: Child) {
     // SIGKILL: it has no chance to clean up.
     child.kill().expect("a child can be killed");
     child.wait().expect("a child can be waited for");
-}
-
-/// Nothing tells us of the end of another process's child, so this asks.
-pub(super) async fn until(what: &str, is_so: impl Fn() -> bool) {
-    let mut ticks = tokio::time::interval(Duration::from_millis(10));
-    let wait = async {
-        while !is_so() {
-            ticks.tick().await;
-        }
-    };
-    tokio::time::timeout(LIMIT, wait)
-        .await
-        .unwrap_or_else(|_| panic!("{what} within {LIMIT:?}"));
 }
 
 #[tokio::test]

@@ -246,6 +246,25 @@ impl World {
             .expect("the query works")
     }
 
+    /// Waits until a session stands before a lock of a table that another one holds.
+    pub(crate) async fn until_somebody_waits_for(&self, table: &str) {
+        let waiting =
+            "select exists (select from pg_locks where not granted and relation = $1::text::regclass)";
+        let seen = async {
+            while !sqlx::query_scalar::<_, bool>(waiting)
+                .bind(table)
+                .fetch_one(&self.pool)
+                .await
+                .expect("the query works")
+            {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(LIMIT, seen)
+            .await
+            .unwrap_or_else(|_| panic!("nobody comes to wait for {table}"));
+    }
+
     /// The kinds of a user's versions, in order.
     pub(crate) async fn kinds(&self, user: i64) -> Vec<String> {
         sqlx::query_scalar("select kind from managed_user_changes where user_id = $1 order by version")

@@ -15,7 +15,7 @@ use crate::support::{
     TestDb,
     gate::Gate,
     pgbouncer::PgBouncer,
-    world::{LIMIT, World, store},
+    world::{World, store},
 };
 
 /// What a pass would write for the first user.
@@ -205,16 +205,7 @@ async fn a_lock_that_somebody_holds_is_waited_for() {
         .await
         .expect("and locks");
     let (report, ()) = tokio::join!(world.pass(), async {
-        let waiting =
-            "select count(*) from pg_locks where not granted and relation = 'managed_users'::regclass";
-        let seen = async {
-            while world.value::<i64>(waiting).await == 0 {
-                tokio::task::yield_now().await;
-            }
-        };
-        tokio::time::timeout(LIMIT, seen)
-            .await
-            .expect("the pass comes to wait");
+        world.until_somebody_waits_for("managed_users").await;
         analyst.commit().await.expect("the lock is given back");
     });
     assert_eq!((report.outcome, report.updated), (RunOutcome::Applied, 1));

@@ -1,10 +1,6 @@
 //! What is seen of a pass while it runs.
 
-use std::{
-    io::{self, Write},
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::time::Duration;
 
 use calmirror::{
     clock::{Clock as _, SystemClock},
@@ -15,49 +11,14 @@ use calmirror::{
 };
 use chrono::TimeDelta;
 use tokio_util::sync::CancellationToken;
+use tracing::Level;
 
-use crate::support::world::{LIMIT, World, store};
+use crate::support::{
+    told::Told,
+    world::{LIMIT, World, store},
+};
 
 const OFTEN: Duration = Duration::from_millis(50);
-
-/// What a subscriber was told, as text.
-#[derive(Clone, Default)]
-struct Told(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Told {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut told = self.0.lock().expect("no test panics while it holds this");
-        told.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Told {
-    /// Everything that this thread logs, which is everything of a test's runtime.
-    fn listen() -> (Self, tracing::subscriber::DefaultGuard) {
-        let told = Self::default();
-        let writer = told.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_writer(move || writer.clone())
-            .with_ansi(false)
-            .finish();
-        let guard = tracing::subscriber::set_default(subscriber);
-        (told, guard)
-    }
-
-    fn lines(&self, text: &str) -> Vec<String> {
-        let told = self.0.lock().expect("no test panics while it holds this").clone();
-        let told = String::from_utf8(told).expect("logs are text");
-        told.lines()
-            .filter(|line| line.contains(text))
-            .map(str::to_owned)
-            .collect()
-    }
-}
 
 /// Waits for what comes in a moment or never.
 async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
@@ -81,7 +42,7 @@ async fn world(users: usize) -> World {
 
 #[tokio::test]
 async fn a_pass_says_now_and_then_how_far_it_has_come() {
-    let (told, _guard) = Told::listen();
+    let (told, _guard) = Told::listen(Level::INFO);
     let world = world(8).await;
     let base_url = world.simulator.base_url();
     let progress = Progress::default();
@@ -125,7 +86,7 @@ async fn a_pass_says_now_and_then_how_far_it_has_come() {
 
 #[tokio::test]
 async fn a_pass_that_a_bar_shows_says_nothing_and_neither_does_a_short_one() {
-    let (told, _guard) = Told::listen();
+    let (told, _guard) = Told::listen(Level::INFO);
     let world = World::new(3).await;
     let base_url = world.simulator.base_url();
     let progress = Progress::default();
@@ -178,7 +139,7 @@ async fn a_sign_of_life_puts_on_record_how_far_the_pass_has_come() {
 
 #[tokio::test]
 async fn a_pass_that_cannot_end_before_the_next_tick_says_so_beforehand() {
-    let (told, _guard) = Told::listen();
+    let (told, _guard) = Told::listen(Level::INFO);
     let mut world = World::new(40).await;
     // Of our own estimate only: the source of these tests has no limit. The first one is free, 39 take 39 minutes.
     world.client.requests_per_minute = 1;

@@ -4,7 +4,6 @@ use calmirror::{model::UserId, store::Instants};
 use serde_json::{Value, json};
 
 use super::{Mirrored, findings, found, summary};
-use crate::support::world::LIMIT;
 
 /// The columns of the table with an expression for each that changes its value.
 async fn edits(mirrored: &Mirrored) -> Vec<(String, String)> {
@@ -355,16 +354,7 @@ async fn ledger_and_mirror_are_of_one_snapshot() {
     .expect("and writes");
     let store = crate::support::world::store(&world.db, 1);
     let (found, ()) = tokio::join!(found(&store, 0, 0), async {
-        let waiting =
-            "select count(*) from pg_locks where not granted and relation = 'managed_users'::regclass";
-        let seen = async {
-            while world.value::<i64>(waiting).await == 0 {
-                tokio::task::yield_now().await;
-            }
-        };
-        tokio::time::timeout(LIMIT, seen)
-            .await
-            .expect("reading comes to wait");
+        world.until_somebody_waits_for("managed_users").await;
         writer.commit().await.expect("the change is committed");
     });
     assert_eq!(found, Vec::<Value>::new());

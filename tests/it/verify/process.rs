@@ -3,7 +3,7 @@
 use nix::sys::signal::Signal;
 
 use super::{Mirrored, edit, findings, summary, verify, workplace};
-use crate::support::{TestDb, pgbouncer::PgBouncer, world::LIMIT};
+use crate::support::{TestDb, pgbouncer::PgBouncer};
 
 #[tokio::test]
 async fn seventy_five_while_the_database_is_away_and_one_without_tables() {
@@ -31,16 +31,7 @@ async fn a_signal_ends_it_while_it_waits() {
         .await
         .expect("and locks");
     let program = mirrored.workplace.start(&["verify"]);
-    let waiting =
-        "select count(*) from pg_locks where not granted and relation = 'managed_user_changes'::regclass";
-    let seen = async {
-        while world.value::<i64>(waiting).await == 0 {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(LIMIT, seen)
-        .await
-        .expect("the program comes to wait");
+    world.until_somebody_waits_for("managed_user_changes").await;
     program.signal(Signal::SIGINT);
     let ended = program.end().await.expect(4);
     assert!(ended.stdout.contains("ended early"), "{ended}");
