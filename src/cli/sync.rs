@@ -99,9 +99,9 @@ pub(super) fn select(names: &[String], config: &Config) -> anyhow::Result<Vec<us
         let Some(client) = config.clients.iter().position(|client| client.name == *name) else {
             let known = || config.clients.iter().map(|client| client.name.as_str());
             let meant =
-                nearest(name, known()).map_or_else(String::new, |near| format!(", did you mean {near}?"));
+                nearest(name, known()).map_or_else(String::new, |near| format!("; did you mean {near}?"));
             return Err(Misuse(format!(
-                "no client is called {name:?}{meant} The configuration has: {}",
+                "no client is called {name:?}; the configuration has {}{meant}",
                 known().collect::<Vec<_>>().join(", ")
             ))
             .into());
