@@ -216,10 +216,10 @@ async fn client(mirror: &Mirror, index: usize) -> Finding {
         Err(error) => return Finding::of_store(name, &error),
     };
     let by_query = match &watched.client.watch.sql {
-        Some(_) => format!(
-            "; with users_sql, {} users are known beforehand",
-            watch.ids().len()
-        ),
+        Some(_) => match watch.ids().len() {
+            1 => "; with users_sql, 1 user is known beforehand".to_owned(),
+            known => format!("; with users_sql, {known} users are known beforehand"),
+        },
         None => String::new(),
     };
     let found = match watch.ids().first() {
@@ -227,7 +227,15 @@ async fn client(mirror: &Mirror, index: usize) -> Finding {
         None => list(&watched.source).await,
     };
     match found {
-        Ok(message) => Finding::fine(name, format!("{message}{by_query}")),
+        Ok(Answer { said, remedy: None }) => Finding::fine(name, format!("{said}{by_query}")),
+        Ok(Answer { said, remedy }) => {
+            let remedy = remedy.map(str::to_owned);
+            Finding::warning(
+                name,
+                format!("credentials are right, but {said}{by_query}"),
+                remedy,
+            )
+        }
         Err(error) => Finding {
             subject: name.clone(),
             ok: false,
@@ -243,26 +251,42 @@ async fn client(mirror: &Mirror, index: usize) -> Finding {
     }
 }
 
-async fn one_user(source: &impl Source, user: UserId) -> Result<String, calcom::Error> {
-    Ok(match source.get_user(user).await? {
-        Observation::Present(_) => format!("user {user} answers"),
-        Observation::Gone(_) => {
-            format!("credentials are right, but user {user} is not one of this client's")
-        }
-        Observation::Unreadable(reject) => format!(
-            "credentials are right, but user {user} cannot be mirrored: {}",
-            reject.reason()
+/// What Cal.com said when it was asked, and what is to be done where that is not as it should be.
+#[derive(Debug, PartialEq, Eq)]
+struct Answer {
+    said: String,
+    remedy: Option<&'static str>,
+}
+
+async fn one_user(source: &impl Source, user: UserId) -> Result<Answer, calcom::Error> {
+    let (said, remedy) = match source.get_user(user).await? {
+        Observation::Present(_) => (format!("user {user} answers"), None),
+        Observation::Gone(_) => (
+            format!("user {user} is not one of this client's"),
+            Some(
+                "see whether the ids are those that Cal.com gives the client's users; `calmirror status` names all such users after a pass",
+            ),
         ),
-    })
+        Observation::Unreadable(reject) => (
+            format!("user {user} cannot be mirrored: {}", reject.reason()),
+            Some("the others are mirrored; `calmirror status` lists such users after a pass"),
+        ),
+    };
+    Ok(Answer { said, remedy })
 }
 
 /// A page of one user: it shows as much as a longer one.
-async fn list(source: &impl Source) -> Result<String, calcom::Error> {
+async fn list(source: &impl Source) -> Result<Answer, calcom::Error> {
     let roll = source.page(0, 1, &HashMap::new()).await?;
-    Ok(if roll.records > 0 {
-        "the list of users answers".to_owned()
+    let (said, remedy) = if roll.records > 0 {
+        ("the list of users answers", None)
     } else {
-        "credentials are right, but the list of users is empty".to_owned()
+        let remedy = "see whether the client's `id` is that of the client whose users are meant";
+        ("the list of users is empty", Some(remedy))
+    };
+    Ok(Answer {
+        said: said.to_owned(),
+        remedy,
     })
 }
 

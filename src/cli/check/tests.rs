@@ -49,8 +49,12 @@ impl Source for List {
 
 #[tokio::test]
 async fn a_list_that_answers_is_enough_for_everyone() {
-    let said = list(&List(600)).await.expect("it answers");
-    assert_eq!(said, "the list of users answers");
-    let said = list(&List(0)).await.expect("it answers");
-    assert_eq!(said, "credentials are right, but the list of users is empty");
+    let answer = list(&List(600)).await.expect("it answers");
+    assert_eq!(
+        (answer.said.as_str(), answer.remedy),
+        ("the list of users answers", None)
+    );
+    let answer = list(&List(0)).await.expect("it answers");
+    assert_eq!(answer.said, "the list of users is empty");
+    assert!(answer.remedy.is_some());
 }

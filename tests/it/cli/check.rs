@@ -72,7 +72,9 @@ async fn a_user_of_somebody_else_is_no_fault_of_the_setup() {
     setup.configure("");
     let ended = setup.run(&["check"]).await.expect(0);
     assert!(
-        ended.stdout.contains("credentials are right, but user 999999"),
+        ended.stdout.contains(
+            "warn   acme: credentials are right, but user 999999 is not one of this client's\n       see whether the ids"
+        ),
         "{ended}"
     );
 }
