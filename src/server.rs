@@ -64,14 +64,21 @@ pub struct Context {
 /// Why there is no server.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error(
-        "server.listen: {address} cannot be listened on; is another calmirror running? Set another address, or \"off\" for none"
-    )]
+    #[error("server.listen: {address} cannot be listened on")]
     Listen {
         address: SocketAddr,
         #[source]
         source: io::Error,
     },
+}
+
+impl Error {
+    /// What the operator can do about it.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Listen { .. } => "is another calmirror running? Set another address, or \"off\" for none",
+        }
+    }
 }
 
 /// A server that has its port and answers nobody yet.

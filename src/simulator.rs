@@ -67,6 +67,13 @@ pub enum SimulatorError {
     Serve(#[source] io::Error),
 }
 
+impl SimulatorError {
+    /// What can be done about it, where that is not plain.
+    pub fn remedy(&self) -> Option<&'static str> {
+        matches!(self, Self::Listen { .. }).then_some("--port names another one; 0 is any that is free")
+    }
+}
+
 /// A running simulator. Dropping it stops it; [`Simulator::shutdown`] also waits.
 #[derive(Debug)]
 pub struct Simulator {

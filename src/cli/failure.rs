@@ -6,6 +6,8 @@ use super::{Output, exit::Exit};
 use crate::{
     config::{Fault, Faults},
     model::{escape_hidden, escape_hidden_but_breaks},
+    server,
+    simulator::SimulatorError,
     store,
 };
 
@@ -87,11 +89,19 @@ impl FaultLine {
     }
 }
 
-/// What can be done about the database, which a pass has in its report.
+/// What can be done about it, which an error does not say itself.
 fn remedy(error: &anyhow::Error) -> Option<String> {
-    error
-        .chain()
-        .find_map(|cause| cause.downcast_ref::<store::Error>())
-        .and_then(store::Error::remedy)
-        .map(str::to_owned)
+    let of_cause = |cause: &(dyn std::error::Error + 'static)| {
+        let of_store = cause
+            .downcast_ref::<store::Error>()
+            .and_then(store::Error::remedy);
+        let of_server = || cause.downcast_ref::<server::Error>().map(server::Error::remedy);
+        let of_simulator = || {
+            cause
+                .downcast_ref::<SimulatorError>()
+                .and_then(SimulatorError::remedy)
+        };
+        of_store.or_else(of_server).or_else(of_simulator)
+    };
+    error.chain().find_map(of_cause).map(str::to_owned)
 }

@@ -287,5 +287,10 @@ mod tests {
             .await
             .expect_err("the port is taken");
         assert_eq!(error.to_string(), format!("failed to listen on 127.0.0.1:{port}"));
+        let failure = crate::cli::Failure::of(&error);
+        assert_eq!(
+            failure.remedy.as_deref(),
+            Some("--port names another one; 0 is any that is free")
+        );
     }
 }

@@ -331,8 +331,11 @@ async fn a_port_that_is_taken_is_said_before_anything_is_started() {
         .run_with(&[("CALMIRROR__SERVER__LISTEN", &address)], &["run"])
         .await
         .expect(1);
-    let said = format!("server.listen: {address} cannot be listened on");
-    assert!(second.stderr.contains(&said), "{second}");
+    let said = format!(
+        "error: server.listen: {address} cannot be listened on: Address already in use (os error 98)\n       \
+         is another calmirror running? Set another address, or \"off\" for none\n"
+    );
+    assert!(second.stderr.ends_with(&said), "{second}");
     assert!(!second.stderr.contains("calmirror runs"), "{second}");
     daemon.stop().await;
 }
