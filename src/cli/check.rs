@@ -58,6 +58,9 @@ struct Finding {
     exit: Exit,
 }
 
+/// Of so many users one is asked for who is not forgotten; where all of them are, the list of users is.
+const CANDIDATES: usize = 100;
+
 /// What a finding is worth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -222,7 +225,11 @@ async fn client(mirror: &Mirror, index: usize) -> Finding {
         },
         None => String::new(),
     };
-    let found = match watch.ids().first() {
+    let first: Vec<UserId> = watch.ids().iter().take(CANDIDATES).copied().collect();
+    // Without tables nobody is forgotten, and whatever else is wrong with the database was said above.
+    let forgotten = mirror.database.store.forgotten_among(&first).await;
+    let forgotten = forgotten.unwrap_or_default();
+    let found = match first.iter().find(|user| !forgotten.contains(user)) {
         Some(user) => one_user(&watched.source, *user).await,
         None => list(&watched.source).await,
     };

@@ -80,6 +80,21 @@ async fn a_user_of_somebody_else_is_no_fault_of_the_setup() {
 }
 
 #[tokio::test]
+async fn nobody_is_asked_for_who_is_forgotten() {
+    let setup = Setup::new(1, 2).await;
+    setup.run(&["sync"]).await.expect(0);
+    let [first, second] = [0, 1].map(|user| setup.clients[0].users[user]);
+    for (forgotten, said) in [
+        (first, format!("user {second} answers")),
+        (second, "the list of users answers".to_owned()),
+    ] {
+        setup.run(&["forget", &forgotten.to_string()]).await.expect(0);
+        let ended = setup.run(&["check"]).await.expect(0);
+        assert!(ended.stdout.contains(&said), "{ended}");
+    }
+}
+
+#[tokio::test]
 async fn a_client_that_was_mirrored_from_elsewhere_is_told() {
     let mut setup = Setup::new(1, 3).await;
     setup.run(&["sync"]).await.expect(0);
