@@ -7,6 +7,7 @@ use std::{
 };
 
 use calmirror::{
+    clock::{Clock as _, SystemClock},
     measured::METRICS,
     simulator::{Answer, Target},
 };
@@ -247,7 +248,7 @@ async fn times_and_limits_are_those_of_the_tables_and_of_cal_com() {
         last.is_some_and(|last| (last - ended).abs() < 0.01),
         "{last:?} {ended}"
     );
-    let year = Utc::now().year();
+    let year = SystemClock.now().year();
     let next = samples
         .acme("next_pass_timestamp_seconds")
         .expect("the schedule has one");
