@@ -37,6 +37,7 @@ fn fresh() -> HealthRow {
         held_first_run_id: None,
         held_users: None,
         held_since: None,
+        under_way: false,
     }
 }
 

@@ -31,6 +31,10 @@ pub fn decide(notice: &Notice, health: &ClientHealth) -> Option<Decision> {
         // What becomes of it has to be known first.
         return None;
     }
+    let held = health.reasons.iter().find_map(|reason| match reason {
+        Reason::Held { first_run_id, .. } => Some(*first_run_id),
+        _ => None,
+    });
     let is_so = |condition: &Condition| {
         health
             .reasons
@@ -39,13 +43,18 @@ pub fn decide(notice: &Notice, health: &ClientHealth) -> Option<Decision> {
     };
     let wrong: Vec<&str> = TOLD.iter().filter(|is| is_so(is)).map(|is| is.as_str()).collect();
     let was_told = |condition: &&&str| notice.told.iter().any(|told| told == **condition);
+    let is_told_or_due = |condition: &str| {
+        let due = notice.due.iter().flat_map(|due| &due.wrong);
+        notice.told.iter().chain(due).any(|known| known == condition)
+    };
+    // A user that answers again ends the wait of its set in the middle of a pass, whose end says what is held then.
+    let may_be_held = health.under_way && held.is_none() && is_told_or_due(Condition::Held.as_str());
+    if may_be_held && wrong.iter().all(|condition| is_told_or_due(condition)) {
+        return None;
+    }
     // The worst comes first.
     let new = wrong.iter().find(|condition| !was_told(condition));
     let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
-    let held = health.reasons.iter().find_map(|reason| match reason {
-        Reason::Held { first_run_id, .. } => Some(*first_run_id),
-        _ => None,
-    });
     let is_another = held.is_some() && held != notice.told_held && !notice.told_lately;
     let due = match new.copied().or(is_another.then_some(Condition::Held.as_str())) {
         Some(new) => Some(Due {

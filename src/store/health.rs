@@ -26,6 +26,8 @@ pub struct HealthRow {
     pub held_first_run_id: Option<i64>,
     pub held_users: Option<i64>,
     pub held_since: Option<DateTime<Utc>>,
+    /// A pass has begun and not ended. What it has held it says at its end, and what was held before may be gone until then.
+    pub under_way: bool,
 }
 
 /// How many users a client has, of each kind.
@@ -62,7 +64,8 @@ impl Store {
                 h.last_run_id as "held_run_id?",
                 h.first_run_id as "held_first_run_id?",
                 h.users as "held_users?",
-                h.held_since as "held_since?"
+                h.held_since as "held_since?",
+                exists (select from sync_runs as r where r.client_id = f.client_id and r.outcome is null) as "under_way!"
             from managed_users_freshness as f
             left join held_sets as h on h.client_id = f.client_id
             left join lateral (

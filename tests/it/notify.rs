@@ -161,6 +161,35 @@ async fn another_set_of_removals_is_told_once_and_not_right_after_a_message() {
 }
 
 #[tokio::test]
+async fn a_set_that_is_gone_in_the_middle_of_a_pass_is_not_taken_for_well() {
+    let world = World::new(20).await;
+    let receiver = Receiver::start().await;
+    let notifier = notifier(&receiver);
+    world.pass().await;
+    hold(&world).await;
+    round(&notifier, &world, &world.store).await;
+    assert_eq!(receiver.taken(), ["client.held"]);
+    // Each pass sees one of the users again, and at its end the others are held.
+    for user in &world.users()[..2] {
+        let run = world.begin().await;
+        world
+            .store
+            .record_sighting(&run.client_id, calmirror::model::UserId(*user))
+            .await
+            .expect("the user can be seen");
+        let held: i64 = world.value("select count(*) from held_sets").await;
+        assert_eq!(held, 0);
+        round(&notifier, &world, &world.store).await;
+        world.pass().await;
+        world.pass().await;
+        let held: i64 = world.value("select count(*) from held_sets").await;
+        assert_eq!(held, 1);
+        round(&notifier, &world, &world.store).await;
+        assert_eq!(receiver.taken(), ["client.held"], "not a message a pass");
+    }
+}
+
+#[tokio::test]
 async fn a_message_that_waits_is_brought_up_to_date_without_being_sent_sooner() {
     let world = World::new(20).await;
     let receiver = Receiver::start().await;

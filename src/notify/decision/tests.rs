@@ -43,6 +43,7 @@ fn health(conditions: &[Condition]) -> ClientHealth {
         lag_s: None,
         last_complete_at: None,
         fresh_until: None,
+        under_way: false,
     }
 }
 
@@ -190,6 +191,43 @@ fn another_set_is_told_though_not_right_after_a_message() {
     assert_eq!(newer.and_then(|due| due.held), Some(11));
     let dropped = decide(&waiting, &held_by(7)).expect("it is dropped");
     assert_eq!(dropped.due, None);
+}
+
+#[test]
+fn a_pass_under_way_is_waited_for_before_what_was_held_counts_as_over() {
+    let told = Notice {
+        told: texts(&["held"]),
+        alarmed: true,
+        told_held: Some(7),
+        ..Notice::default()
+    };
+    let waiting = Notice {
+        due: Some(Due {
+            kind: "client.held".to_owned(),
+            wrong: texts(&["held"]),
+            held: Some(7),
+        }),
+        ..Notice::default()
+    };
+    let under_way = |conditions: &[Condition]| ClientHealth {
+        under_way: true,
+        ..health(conditions)
+    };
+    for notice in [&told, &waiting] {
+        assert_eq!(decide(notice, &under_way(&[])), None);
+        assert!(decide(notice, &health(&[])).is_some(), "it has ended");
+        // What is new is told all the same.
+        let due = decide(notice, &under_way(&[Condition::Stale])).and_then(|decision| decision.due);
+        assert_eq!(due.map(|due| due.kind).as_deref(), Some("client.stale"));
+    }
+    // What was never told to be held may be well again while the next pass is under way.
+    let stale = Notice {
+        told: texts(&["stale"]),
+        alarmed: true,
+        ..Notice::default()
+    };
+    let due = decide(&stale, &under_way(&[])).and_then(|decision| decision.due);
+    assert_eq!(due.map(|due| due.kind).as_deref(), Some("client.well"));
 }
 
 fn conditions() -> impl Strategy<Value = Vec<Condition>> {
