@@ -210,6 +210,19 @@ mod tests {
     }
 
     #[test]
+    fn a_socket_may_have_an_abstract_name() {
+        let name = format!("calmirror/{}/{}", std::process::id(), fastrand::u64(..));
+        let address = SocketAddr::from_abstract_name(&name).expect("a name");
+        let socket = UnixDatagram::bind_addr(&address).expect("a socket");
+        let variable = [("NOTIFY_SOCKET", format!("@{name}"))];
+        Supervisor::of(&Environment::from_pairs(variable)).stopping();
+        let mut bytes = [0; 64];
+        socket.set_nonblocking(true).expect("it is ours");
+        let length = socket.recv(&mut bytes).expect("a message");
+        assert_eq!(&bytes[..length], b"STOPPING=1\nSTATUS=stopping");
+    }
+
+    #[test]
     fn a_reload_begins_with_the_time_and_ends_ready() {
         let listener = Listener::new();
         let supervisor = listener.supervisor(Duration::from_secs(3600));

@@ -77,3 +77,64 @@ fn readiness(health: &Result<Vec<ClientHealth>, NotReady>, trust: Trust) -> (Sta
     };
     (StatusCode::OK, readiness)
 }
+
+#[cfg(test)]
+mod tests {
+    use chrono::{DateTime, Utc};
+    use serde_json::json;
+
+    use super::*;
+
+    fn client(name: &str, reasons: Vec<Reason>) -> ClientHealth {
+        ClientHealth {
+            client: name.to_owned(),
+            client_id: format!("id-{name}"),
+            condition: reasons.first().map_or(Condition::Well, Reason::condition),
+            reasons,
+            fresh: true,
+            lag_s: Some(1.0),
+            last_complete_at: None,
+            fresh_until: None,
+            under_way: false,
+        }
+    }
+
+    #[test]
+    fn the_worst_comes_first_and_once_and_who_is_well_is_not_named() {
+        let since: DateTime<Utc> = "2026-01-02T12:00:00Z".parse().expect("a time");
+        let held = |run_id| Reason::Held {
+            users: 7,
+            run_id,
+            first_run_id: run_id,
+            since,
+        };
+        let refused = Reason::Refused {
+            error: "the secret is wrong".to_owned(),
+            run_id: 3,
+            at: None,
+        };
+        let stale = || Reason::Stale { since };
+        let health = Ok(vec![
+            client("new", vec![Reason::Never]),
+            client("well", Vec::new()),
+            client("held", vec![held(1), stale()]),
+            client("refused", vec![refused, held(2), stale()]),
+        ]);
+        let said = |trust| {
+            let (code, readiness) = readiness(&health, trust);
+            assert_eq!(code, StatusCode::OK);
+            serde_json::to_value(readiness).expect("JSON")
+        };
+        let kinds = json!(["refused", "held", "stale", "never"]);
+        let probe = said(Trust::Probe);
+        assert_eq!(probe, json!({ "status": "degraded", "reasons": kinds }));
+        let full = said(Trust::Full);
+        assert_eq!(full["reasons"], kinds);
+        let named = full["clients"].as_array().expect("a list").iter();
+        let named: Vec<_> = named.map(|client| &client["client"]).collect();
+        assert_eq!(named, ["new", "held", "refused"]);
+        let (_, well) = readiness(&Ok(vec![client("well", Vec::new())]), Trust::Full);
+        let well = serde_json::to_value(well).expect("JSON");
+        assert_eq!(well, json!({ "status": "ok", "reasons": [], "clients": [] }));
+    }
+}

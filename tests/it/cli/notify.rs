@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use calmirror::simulator::{Answer, Target};
 use nix::sys::signal::Signal;
 
 use super::Setup;
@@ -19,6 +20,9 @@ async fn refused() -> (Setup, Receiver) {
     let receiver = Receiver::start().await;
     setup.workplace.set("URL", &receiver.url());
     setup.workplace.set("KEY", &secret());
+    // Neither Cal.com nor the receiver is asked by way of somebody else.
+    setup.workplace.set("HTTP_PROXY", "http://127.0.0.1:1");
+    setup.workplace.set("ALL_PROXY", "http://127.0.0.1:1");
     setup.workplace.set("SECRET_ACME", "not-it");
     setup.configure(&format!("{EVERY_SECOND}{WEBHOOK}"));
     (setup, receiver)
@@ -67,6 +71,30 @@ async fn a_daemon_tells_what_it_finds_once_also_after_a_restart() {
     program.logged("told the webhook").await;
     stop(program).await;
     assert_eq!(receiver.taken(), ["client.refused", "client.well"]);
+}
+
+#[tokio::test]
+async fn what_the_first_pass_puts_right_is_not_told() {
+    let (mut setup, receiver) = refused().await;
+    let acme = setup.clients[0].clone();
+    setup.workplace.set("SECRET_ACME", &acme.secret);
+    setup.run(&["sync"]).await.expect(0);
+    sqlx::query("update sync_state set fresh_until = last_complete_at")
+        .execute(&setup.pool().await)
+        .await
+        .expect("the mirror can be stale");
+    let last = *acme.users.last().expect("there are three");
+    setup.simulator.script(Target::User(last), 1, Answer::Hang);
+    let mut program = setup.workplace.start(&["run"]);
+    setup.simulator.wait_until(|counts| counts.hanging == 1).await;
+    // Seconds later.
+    program.logged("tick skipped").await;
+    setup.simulator.release();
+    program
+        .logged_with(&["pass ended", "run.outcome=no_change"], 3)
+        .await;
+    stop(program).await;
+    assert!(receiver.deliveries().is_empty(), "{:?}", receiver.deliveries());
 }
 
 #[tokio::test]

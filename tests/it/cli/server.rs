@@ -36,8 +36,20 @@ impl Daemon {
     }
 
     async fn start(mut setup: Setup, sections: &str) -> Self {
-        setup.configure(sections);
         setup.workplace.set("CALMIRROR__SERVER__LISTEN", "127.0.0.1:0");
+        Self::run(setup, sections).await
+    }
+
+    /// As the configuration says, so that a reload can say otherwise. `sections` ends with that of the server.
+    async fn listening(on: &str, sections: &str) -> Self {
+        let sections = format!("{sections}\nlisten = \"{on}\"");
+        let mut setup = Setup::new(1, 3).await;
+        setup.workplace.unset("CALMIRROR__SERVER__LISTEN");
+        Self::run(setup, &sections).await
+    }
+
+    async fn run(mut setup: Setup, sections: &str) -> Self {
+        setup.configure(sections);
         setup.workplace.set("TOKEN", "s3cr3t-t0ken");
         let mut program = setup.workplace.start(&["run"]);
         let log = program.logged("calmirror runs").await;

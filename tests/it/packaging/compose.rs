@@ -184,6 +184,14 @@ fn every_service_is_confined_and_no_port_leaves_the_machine() {
     assert_eq!(services.len(), 7);
     for (name, service) in services {
         let name = name.as_str().unwrap_or_default();
+        // Of a version, unless it is built here.
+        let image = service["image"].as_str().expect("a service has an image");
+        let tag = image.split_once(':').map(|(_, tag)| tag);
+        let is_ours = service.get("build").is_some();
+        assert!(
+            is_ours || tag.is_some_and(|tag| tag.starts_with(|c: char| c == 'v' || c.is_ascii_digit())),
+            "{name}: {image}"
+        );
         assert_eq!(service["read_only"].as_bool(), Some(true), "{name}");
         assert_eq!(service["cap_drop"][0].as_str(), Some("ALL"), "{name}");
         assert_eq!(

@@ -114,6 +114,12 @@ fn the_pod_is_confined_and_probed() {
     assert_eq!(pod["securityContext"]["runAsNonRoot"].as_bool(), Some(true));
     assert_eq!(pod["automountServiceAccountToken"].as_bool(), Some(false));
     let container = &pod["containers"][0];
+    let version = format!("calmirror:{}", env!("CARGO_PKG_VERSION"));
+    assert_eq!(
+        container["image"].as_str(),
+        Some(&*version),
+        "a version, and this one"
+    );
     let security = &container["securityContext"];
     assert_eq!(security["readOnlyRootFilesystem"].as_bool(), Some(true));
     assert_eq!(security["allowPrivilegeEscalation"].as_bool(), Some(false));

@@ -95,6 +95,11 @@ impl Workplace {
         self.variables.push((name.to_owned(), value.to_owned()));
     }
 
+    /// Takes a variable away from every run from now on.
+    pub(crate) fn unset(&mut self, name: &str) {
+        self.variables.retain(|(known, _)| known != name);
+    }
+
     pub(crate) fn start(&self, arguments: &[&str]) -> Program {
         self.start_with(&[], arguments)
     }

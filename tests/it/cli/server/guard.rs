@@ -1,5 +1,6 @@
 //! Who is answered, and how much is told.
 
+use nix::sys::signal::Signal;
 use sqlx::Row;
 
 use super::{Daemon, HARDLY_EVER, Setup};
@@ -143,6 +144,22 @@ async fn a_probe_without_the_token_learns_whether_and_not_what() {
     );
     let told = daemon.get_with("/readyz", &right).await.json();
     assert!(told["error"].is_string(), "{told}");
+    daemon.stop().await;
+}
+
+/// Only a start takes another address, so whoever reaches the old one needs the token still.
+#[tokio::test]
+async fn an_address_that_others_reach_keeps_its_token_whatever_is_reloaded() {
+    let mut daemon = Daemon::listening("0.0.0.0:0", &with_token()).await;
+    assert_eq!(daemon.get("/metrics").await.status, 401);
+    daemon
+        .setup
+        .configure(&format!("{HARDLY_EVER}\n[server]\nlisten = \"127.0.0.1:0\""));
+    daemon.program.signal(Signal::SIGHUP);
+    daemon.program.logged("configuration reloaded").await;
+    assert_eq!(daemon.get("/metrics").await.status, 401);
+    let right = [("authorization", "Bearer s3cr3t-t0ken")];
+    assert_eq!(daemon.get_with("/metrics", &right).await.status, 200);
     daemon.stop().await;
 }
 
