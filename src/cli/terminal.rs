@@ -39,8 +39,9 @@ pub(super) fn broken(line: &str, columns: usize, indent: usize, words: Words) ->
         return line.to_owned();
     }
     let text = line.trim_start_matches(' ');
-    let mut out = line[..line.len() - text.len()].to_owned();
-    let mut column = out.len();
+    // What stands far to the right in a wide terminal still needs room in a narrow one.
+    let mut column = (line.len() - text.len()).min(columns / 2);
+    let mut out = " ".repeat(column);
     let mut start = column;
     let new_line = |out: &mut String| {
         out.push('\n');
@@ -186,6 +187,7 @@ mod tests {
         );
         assert_eq!(fit("abcd   \u{301}", 4), "abcd\n  \u{301}");
         assert_eq!(fit("abce\u{301}e\u{301}", 4), "abce\u{301}\n  e\u{301}");
+        assert_eq!(fit("              \u{301}é", 12), "      \u{301}é");
     }
 
     #[test]
