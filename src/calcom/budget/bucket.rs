@@ -28,10 +28,29 @@ pub(super) struct Bucket {
     uncounted: u64,
     /// `None` before the first answer.
     ends: Option<Ends>,
-    /// When requests of ours ended without an answer that the server may have counted after those that were answered since.
-    lost: Vec<Instant>,
+    lost: Lost,
     /// The most that somebody else has been seen to take between two answers of ours, not long ago.
     stranger: u64,
+}
+
+/// When requests of ours ended without an answer that the server may have counted after those that were answered since.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Lost(Vec<Instant>);
+
+impl Lost {
+    pub(super) fn add(&mut self, now: Instant) {
+        /// More than are ever under way.
+        const MOST: usize = 1000;
+        if self.0.len() < MOST {
+            self.0.push(now);
+        }
+    }
+
+    /// How many an answer to a request of this moment need not contain. Those before are forgotten.
+    pub(super) fn since(&mut self, granted: Instant) -> u64 {
+        self.0.retain(|lost| *lost >= granted);
+        self.0.len() as u64
+    }
 }
 
 /// Between these the window ends, and it was first heard of at `since`.
@@ -69,13 +88,14 @@ impl Shown {
 }
 
 impl Bucket {
-    pub(super) fn shown(shown: &Shown) -> Self {
+    /// A window that is first heard of.
+    pub(super) fn shown(shown: &Shown, mut lost: Lost) -> Self {
         Self {
             limit: shown.limit,
             lowest: shown.remaining,
-            uncounted: shown.others,
+            uncounted: shown.others + lost.since(shown.granted),
             ends: Some(shown.ends()),
-            lost: Vec::new(),
+            lost,
             stranger: 0,
         }
     }
@@ -92,7 +112,7 @@ impl Bucket {
                 latest,
                 since: now,
             }),
-            lost: Vec::new(),
+            lost: Lost::default(),
             stranger: 0,
         }
     }
@@ -120,25 +140,16 @@ impl Bucket {
             let expected = self.left();
             self.stranger = self.stranger.max(expected.saturating_sub(shown.remaining));
             self.lowest = shown.remaining;
-            self.uncounted = shown.others + self.lost_since(shown.granted);
+            self.uncounted = shown.others + self.lost.since(shown.granted);
         }
     }
 
     fn begin(&mut self, shown: &Shown) {
-        let lost = self.lost_since(shown.granted);
         *self = Self {
             limit: self.limit,
-            lost: std::mem::take(&mut self.lost),
             stranger: self.stranger / 2,
-            uncounted: shown.others + lost,
-            ..Self::shown(shown)
+            ..Self::shown(shown, std::mem::take(&mut self.lost))
         };
-    }
-
-    /// How many were lost that an answer to a request of this moment need not contain. Those before are forgotten.
-    fn lost_since(&mut self, granted: Instant) -> u64 {
-        self.lost.retain(|lost| *lost > granted);
-        self.lost.len() as u64
     }
 
     /// A request was let go.
@@ -148,11 +159,7 @@ impl Bucket {
 
     /// A request ended with an answer that does not speak of this window, or without one.
     pub(super) fn unheard(&mut self, now: Instant) {
-        /// More than are ever under way.
-        const MOST: usize = 1000;
-        if self.lost.len() < MOST {
-            self.lost.push(now);
-        }
+        self.lost.add(now);
         // In a window that is known it may have been counted.
         if self.ends.is_none() {
             self.uncounted = self.uncounted.saturating_sub(1);
@@ -165,7 +172,7 @@ impl Bucket {
             return Some(self);
         }
         Some(Self {
-            lost: Vec::new(),
+            lost: Lost::default(),
             lowest: self.limit?,
             uncounted: unanswered,
             ends: None,

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::{
     Block, DEFAULT_BLOCK, MARGIN, MAX_WAIT, Silence,
-    bucket::{Bucket, Shown},
+    bucket::{Bucket, Lost, Shown},
     window::Limits,
 };
 use crate::model::RateState;
@@ -24,6 +24,8 @@ pub(super) struct State {
     blocks_in_a_row: u32,
     /// Requests under way that nothing was heard of yet.
     unanswered: u64,
+    /// When requests ended without an answer, for windows that are first heard of after that: the server may have counted them.
+    lost: Lost,
     /// By the suffix of their headers.
     buckets: BTreeMap<String, Bucket>,
     /// What another process has left of a window, until the server says it itself.
@@ -91,6 +93,7 @@ impl State {
     pub(super) fn lost(&mut self) {
         self.answered();
         let now = Instant::now();
+        self.lost.add(now);
         self.known_mut().for_each(|bucket| bucket.unheard(now));
     }
 
@@ -116,8 +119,13 @@ impl State {
             if let Some(bucket) = self.buckets.get_mut(suffix) {
                 bucket.hear(&shown);
             } else if self.buckets.len() < MAX_BUCKETS {
-                self.buckets.insert(suffix.clone(), Bucket::shown(&shown));
+                let bucket = Bucket::shown(&shown, self.lost.clone());
+                self.buckets.insert(suffix.clone(), bucket);
             }
+        }
+        // Those before are in what the answer shows.
+        if !named.is_empty() {
+            self.lost.since(granted);
         }
         let unnamed = self
             .buckets

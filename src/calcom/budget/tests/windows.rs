@@ -68,6 +68,34 @@ async fn whoever_takes_more_at_once_is_left_more_but_no_more_than_a_tenth() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_lost_may_be_counted_by_the_server_unless_it_was_over_before_what_is_answered() {
+    // Of a window that is first heard of after it, as of one that is known.
+    for is_known in [false, true] {
+        let budget = Budget::new(0);
+        if is_known {
+            let permit = granted(&budget).await;
+            told(&budget, &permit, &shown("default", "40", "14", "9"));
+        }
+        let (first, second) = (granted(&budget).await, granted(&budget).await);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        drop(second);
+        // At the very moment: whichever the server counted first.
+        let third = granted(&budget).await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let fourth = granted(&budget).await;
+        let heard = async |permit: Permit<'_>, remaining: &str| {
+            told(&budget, &permit, &shown("default", "40", remaining, "9"));
+            drop(permit);
+            budget.state().rate_state(Instant::now()).remaining
+        };
+        // Two are under way, and one was lost.
+        assert_eq!(heard(first, "13").await, Some(13 - 3), "{is_known}");
+        assert_eq!(heard(third, "12").await, Some(12 - 2), "{is_known}");
+        assert_eq!(heard(fourth, "10").await, Some(10), "{is_known}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn each_of_several_windows_counts() {
     let budget = Budget::new(0);
     let permit = granted(&budget).await;
