@@ -8,6 +8,7 @@ mod hidden;
 mod json;
 mod rate;
 mod target;
+mod user_set;
 
 use std::fmt;
 
@@ -19,6 +20,7 @@ pub use hidden::{escape_hidden, escape_hidden_but_breaks, is_hidden};
 pub use json::{Json, JsonObject};
 pub use rate::RateState;
 pub use target::{Seen, Target};
+pub use user_set::UserSet;
 
 /// A managed user's id, which Cal.com gives out and which is unique within one Cal.com instance.
 ///

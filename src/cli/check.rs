@@ -225,7 +225,7 @@ async fn client(mirror: &Mirror, index: usize) -> Finding {
         },
         None => String::new(),
     };
-    let first: Vec<UserId> = watch.ids().iter().take(CANDIDATES).copied().collect();
+    let first: Vec<UserId> = watch.ids().iter().take(CANDIDATES).collect();
     // Without tables nobody is forgotten, and whatever else is wrong with the database was said above.
     let forgotten = mirror.database.store.forgotten_among(&first).await;
     let forgotten = forgotten.unwrap_or_default();

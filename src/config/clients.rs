@@ -275,16 +275,17 @@ struct Shared {
 /// Ids of users are unique within a Cal.com instance, so a user has one client.
 fn refuse_shared_users(blocks: &[Block], reading: &mut Reading<'_>) {
     // All lists at once from their beginnings: an index of all users would take more than the lists.
-    let mut next: BinaryHeap<Reverse<(UserId, usize, usize)>> = BinaryHeap::new();
-    let place = |index: usize, at: usize| {
-        let user = blocks[index].client.watch.listed.get(at)?;
-        Some(Reverse((*user, index, at)))
-    };
-    next.extend((0..blocks.len()).filter_map(|index| place(index, 0)));
+    let mut next: BinaryHeap<Reverse<(UserId, usize)>> = BinaryHeap::new();
+    let mut lists: Vec<_> = blocks
+        .iter()
+        .map(|block| block.client.watch.listed.iter())
+        .collect();
+    let first = lists.iter_mut().enumerate();
+    next.extend(first.filter_map(|(index, list)| Some(Reverse((list.next()?, index)))));
     let mut shared: BTreeMap<(usize, usize), Shared> = BTreeMap::new();
     let mut owner = None;
-    while let Some(Reverse((user, index, at))) = next.pop() {
-        next.extend(place(index, at + 1));
+    while let Some(Reverse((user, index))) = next.pop() {
+        next.extend(lists[index].next().map(|user| Reverse((user, index))));
         match owner {
             Some((owned, owner)) if owned == user => {
                 let shared = shared.entry((index, owner)).or_default();

@@ -10,12 +10,12 @@ use std::{
 };
 
 use super::users::table::{Columns, Table};
-use crate::model::UserId;
+use crate::model::{UserId, UserSet};
 
-/// Ids, ascending, each once. Clones share them. Addresses stay in their file: a user takes 12 bytes at most.
+/// Ids, which clones share. Addresses stay in their file: that of a user takes four bytes, for its place.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Listed {
-    ids: Arc<Vec<UserId>>,
+    ids: Arc<UserSet>,
     addresses: Option<Arc<Addresses>>,
 }
 
@@ -33,11 +33,11 @@ struct Addresses {
 /// The offset of a user without an address.
 const NONE: u32 = u32::MAX;
 
+/// Lines of a file whose places are noted together: in order, and in no more than a megabyte.
+const ROWS: usize = if cfg!(test) { 64 } else { 65_536 };
+
 impl Listed {
-    /// Sorts and dedups.
-    pub fn of(mut users: Vec<UserId>) -> Self {
-        users.sort_unstable();
-        users.dedup();
+    pub fn of(users: UserSet) -> Self {
         Self {
             ids: Arc::new(users),
             addresses: None,
@@ -46,11 +46,7 @@ impl Listed {
 
     /// As [`Listed::of`], with the addresses of a file that was read before. Where it has several for a user, the first counts;
     /// returns how many lines give another one as well.
-    pub(super) fn with_addresses(
-        users: Vec<UserId>,
-        path: &Path,
-        columns: Columns,
-    ) -> io::Result<(Self, usize)> {
+    pub(super) fn with_addresses(users: UserSet, path: &Path, columns: Columns) -> io::Result<(Self, usize)> {
         let mut listed = Self::of(users);
         let mut addresses = Addresses {
             path: path.to_owned(),
@@ -65,15 +61,8 @@ impl Listed {
 
     /// These and others.
     #[must_use]
-    pub fn with(&self, users: Vec<UserId>) -> Self {
-        let mut all = users;
-        all.extend_from_slice(self);
-        Self::of(all)
-    }
-
-    /// Whether this user is listed.
-    pub fn contains(&self, user: UserId) -> bool {
-        self.ids.binary_search(&user).is_ok()
+    pub fn with(&self, users: &UserSet) -> Self {
+        Self::of(self.ids.union(users))
     }
 
     /// Of how many users a file gives the address.
@@ -87,11 +76,10 @@ impl Listed {
         let Some(addresses) = &self.addresses else {
             return Vec::new();
         };
-        let place = |user: &UserId| {
-            let offset = addresses.offsets[self.ids.binary_search(user).ok()?];
-            (offset != NONE).then_some((offset, *user))
-        };
-        let mut wanted: Vec<_> = users.iter().filter_map(place).collect();
+        let mut wanted: Vec<_> = placed(&self.ids, users, |user| *user)
+            .map(|(place, user)| (addresses.offsets[place], *user))
+            .filter(|(offset, _)| *offset != NONE)
+            .collect();
         // So that the file is read in one direction, whatever its order.
         wanted.sort_unstable();
         let mut found = Vec::with_capacity(wanted.len());
@@ -108,9 +96,9 @@ impl Listed {
 }
 
 impl Deref for Listed {
-    type Target = [UserId];
+    type Target = UserSet;
 
-    fn deref(&self) -> &[UserId] {
+    fn deref(&self) -> &UserSet {
         &self.ids
     }
 }
@@ -125,36 +113,74 @@ impl fmt::Debug for Addresses {
 }
 
 impl Addresses {
-    fn locate(&mut self, ids: &[UserId]) -> io::Result<usize> {
+    fn locate(&mut self, ids: &UserSet) -> io::Result<usize> {
         let mut table = Table::new(BufReader::new(File::open(&self.path)?), 0, 1);
         table.go_to(self.columns.header)?;
+        let mut differing = 0;
+        let mut rows = Vec::new();
+        loop {
+            let row = table.next()?;
+            let is_last = row.is_none();
+            // Also the header is no user.
+            if let Some(row) = row
+                && let Some((user, _)) = row.address(self.columns)
+                && let Ok(offset) = u32::try_from(row.offset)
+            {
+                rows.push((user, offset));
+            }
+            if is_last || rows.len() == ROWS {
+                rows.sort_unstable();
+                differing += self.note(ids, &rows)?;
+                rows.clear();
+            }
+            if is_last {
+                return Ok(differing);
+            }
+        }
+    }
+
+    /// Of ascending users, where their lines are. The file may have changed since its ids were read.
+    fn note(&mut self, ids: &UserSet, rows: &[(UserId, u32)]) -> io::Result<usize> {
         let mut lookup = None;
         let mut differing = 0;
-        while let Some(row) = table.next()? {
-            // Also the header is no user.
-            let Some((user, address)) = row.address(self.columns) else {
-                continue;
-            };
-            // The file may have changed since its ids were read.
-            let (Ok(place), Ok(offset)) = (ids.binary_search(&user), u32::try_from(row.offset)) else {
-                continue;
-            };
+        for (place, (user, offset)) in placed(ids, rows, |(user, _)| *user) {
             match self.offsets[place] {
                 NONE => {
-                    self.offsets[place] = offset;
-                    self.known += usize::from(offset != NONE);
+                    self.offsets[place] = *offset;
+                    self.known += usize::from(*offset != NONE);
                 }
                 first => {
                     let lookup = match &mut lookup {
                         Some(lookup) => lookup,
                         none => none.insert(Lookup::open(&self.path, self.columns)?),
                     };
-                    differing += usize::from(lookup.address(first, user)? != Some(address));
+                    let first = lookup.address(first, *user)?.map(str::to_owned);
+                    differing += usize::from(lookup.address(*offset, *user)? != first.as_deref());
                 }
             }
         }
         Ok(differing)
     }
+}
+
+/// Of what is in ascending order of ids, that which has a listed one, with its place among the listed ones.
+fn placed<'a, T>(
+    ids: &'a UserSet,
+    all: &'a [T],
+    id: impl Fn(&T) -> UserId,
+) -> impl Iterator<Item = (usize, &'a T)> {
+    let first = all.first().map(&id);
+    let mut listed = first
+        .into_iter()
+        .flat_map(|first| ids.places_from(first))
+        .peekable();
+    all.iter().filter_map(move |one| {
+        let id = id(one);
+        while listed.next_if(|(_, listed)| *listed < id).is_some() {}
+        // It stays, for the next one may have the same id.
+        let (place, _) = listed.peek().filter(|(_, listed)| *listed == id)?;
+        Some((*place, one))
+    })
 }
 
 /// Reads addresses at known places of a file.

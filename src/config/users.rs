@@ -18,7 +18,7 @@ use super::{
     section::{Said, Section},
     tree::{Node, Origin, Raw},
 };
-use crate::model::UserId;
+use crate::model::{UserId, UserSet};
 use file::{Found, Unusable};
 use table::Columns;
 
@@ -36,7 +36,7 @@ struct Addressed {
 pub(super) fn read(section: &Section<'_>, reading: &mut Reading<'_>) -> Watch {
     let faults_before = reading.faults.len();
     let mut watch = Watch::default();
-    let mut users = Vec::new();
+    let mut users = UserSet::default();
     if let Some(node) = section.node("users") {
         watch.all = matches!(&node.raw, Raw::Text(text) if text == "all");
         if !watch.all {
@@ -105,7 +105,7 @@ fn organization_id(section: &Section<'_>, all: bool, reading: &mut Reading<'_>) 
     Some(id)
 }
 
-fn from_list(node: &Node, key: &str, users: &mut Vec<UserId>, reading: &mut Reading<'_>) {
+fn from_list(node: &Node, key: &str, users: &mut UserSet, reading: &mut Reading<'_>) {
     let values = match &node.raw {
         Raw::Array(values) => values,
         Raw::Text(text) => {
@@ -122,7 +122,7 @@ fn from_list(node: &Node, key: &str, users: &mut Vec<UserId>, reading: &mut Read
     let mut bad = Vec::new();
     for value in values {
         match &value.raw {
-            Raw::Integer(Some(id)) if *id > 0 => users.push(UserId(*id)),
+            Raw::Integer(Some(id)) if *id > 0 => users.insert(UserId(*id)),
             Raw::Integer(_) => bad.push((value, NOT_AN_ID.to_owned(), "")),
             Raw::Text(text) if text.trim().parse::<i64>().is_ok_and(|id| id > 0) => {
                 bad.push((
@@ -156,7 +156,7 @@ const NOT_AN_ID: &str = "a user id must be a whole number from 1 to 922337203685
 fn from_file(
     said: &Said<String>,
     key: &str,
-    users: &mut Vec<UserId>,
+    users: &mut UserSet,
     reading: &mut Reading<'_>,
 ) -> Option<Addressed> {
     let path = reading.resolve(&said.value);
@@ -182,7 +182,7 @@ fn from_file(
     })
 }
 
-fn open_and_read(path: &Path, users: &mut Vec<UserId>) -> Result<Found, Unusable> {
+fn open_and_read(path: &Path, users: &mut UserSet) -> Result<Found, Unusable> {
     let file = File::open(path)?;
     let metadata = file.metadata()?;
     let length = metadata.is_file().then_some(metadata.len());
@@ -218,7 +218,7 @@ fn line_of(path: &Path, line: usize) -> Place {
     }
 }
 
-fn with_addresses(users: Vec<UserId>, addressed: &Addressed, key: &str, reading: &mut Reading<'_>) -> Listed {
+fn with_addresses(users: UserSet, addressed: &Addressed, key: &str, reading: &mut Reading<'_>) -> Listed {
     let Addressed {
         path,
         columns,

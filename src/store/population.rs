@@ -1,7 +1,7 @@
 //! How many users a pass will ask for, and what is known of them: counted by the database, slice by slice.
 
 use super::{Error, Store, tx::Tx};
-use crate::model::{ClientId, UserId};
+use crate::model::{ClientId, UserId, UserSet};
 
 /// Ids, or rows, that are counted by one statement.
 const SLICE: usize = 10_000;
@@ -33,7 +33,7 @@ impl Counted {
 }
 
 impl Store {
-    /// Counts the users that a pass over a client will ask for: those of `listed`, which are ascending, and with `everyone` also
+    /// Counts the users that a pass over a client will ask for: those of `listed`, and with `everyone` also
     /// the client's live users in the mirror. Forgotten users are not asked for.
     ///
     /// The address of a live user is the mirror's; that of another one what `given` says of a slice of `listed`, in its order.
@@ -44,14 +44,14 @@ impl Store {
     pub async fn population(
         &self,
         client: &ClientId,
-        listed: &[UserId],
+        listed: &UserSet,
         given: impl Fn(&[UserId]) -> Vec<(UserId, String)>,
         everyone: bool,
     ) -> Result<Counted, Error> {
         let mut counted = Counted::default();
         let mut tx = self.begin().await?;
-        for ids in listed.chunks(SLICE) {
-            counted.add(&count_listed(&mut tx, client, ids, &given(ids), everyone).await?);
+        for ids in listed.pages(SLICE) {
+            counted.add(&count_listed(&mut tx, client, &ids, &given(&ids), everyone).await?);
         }
         if everyone {
             count_live(&mut tx, client, &mut counted).await?;

@@ -3,13 +3,12 @@
 use sqlx::{AssertSqlSafe, Row};
 
 use super::{Error, Store};
-use crate::model::UserId;
+use crate::model::{UserId, UserSet};
 
 /// What `users_sql` gives.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct QueriedUsers {
-    /// Ascending, each once.
-    pub users: Vec<UserId>,
+    pub users: UserSet,
     /// There is a column `email`.
     pub has_addresses: bool,
 }
@@ -36,7 +35,7 @@ impl Store {
         .execute(&mut tx)
         .await
         .map_err(of_query)?;
-        let mut users = Vec::new();
+        let mut users = UserSet::default();
         loop {
             let fetch = format!("fetch {PAGE} from users_sql");
             let rows = sqlx::query(AssertSqlSafe(fetch))
@@ -45,7 +44,7 @@ impl Store {
                 .map_err(of_query)?;
             for row in &rows {
                 match row.try_get::<Option<i64>, _>(0).map_err(of_query)? {
-                    Some(id) if id > 0 => users.push(UserId(id)),
+                    Some(id) if id > 0 => users.insert(UserId(id)),
                     Some(id) => {
                         return Err(Error::Query(format!(
                             "it gives the user_id {id}, which no user has"
@@ -59,8 +58,6 @@ impl Store {
             }
         }
         tx.rollback().await?;
-        users.sort_unstable();
-        users.dedup();
         Ok(QueriedUsers { users, has_addresses })
     }
 

@@ -6,7 +6,7 @@ use super::{Error, Run, Store, channel::Versions, edited, forget, held, users::c
 use crate::{
     compare::{ChangeSet, Removal},
     crash_point::crash_point,
-    model::{ClientId, UserId},
+    model::{ClientId, UserId, UserSet},
 };
 
 /// A live user that Cal.com says is gone.
@@ -156,7 +156,7 @@ impl Store {
     /// # Errors
     ///
     /// What Postgres says.
-    pub async fn live_users(&self, client: &ClientId, users: Option<&[UserId]>) -> Result<u64, Error> {
+    pub async fn live_users(&self, client: &ClientId, users: Option<&UserSet>) -> Result<u64, Error> {
         let mut tx = self.begin().await?;
         let mut live = 0;
         for page in pages(users) {
@@ -181,7 +181,7 @@ impl Store {
     /// # Errors
     ///
     /// What Postgres says.
-    pub async fn said_gone(&self, client: &ClientId, users: Option<&[UserId]>) -> Result<Vec<UserId>, Error> {
+    pub async fn said_gone(&self, client: &ClientId, users: Option<&UserSet>) -> Result<Vec<UserId>, Error> {
         let mut tx = self.begin().await?;
         let gone = sqlx::query_scalar!(
             r#"
@@ -195,7 +195,7 @@ impl Store {
         .fetch_all(&mut tx)
         .await?;
         tx.rollback().await?;
-        let is_watched = |user: &UserId| users.is_none_or(|users| users.binary_search(user).is_ok());
+        let is_watched = |user: &UserId| users.is_none_or(|users| users.contains(*user));
         Ok(gone.into_iter().map(UserId).filter(is_watched).collect())
     }
 
@@ -204,7 +204,7 @@ impl Store {
     /// # Errors
     ///
     /// What Postgres says.
-    pub async fn has_only_removed(&self, client: &ClientId, users: Option<&[UserId]>) -> Result<bool, Error> {
+    pub async fn has_only_removed(&self, client: &ClientId, users: Option<&UserSet>) -> Result<bool, Error> {
         if self.live_users(client, users).await? > 0 {
             return Ok(false);
         }
@@ -228,7 +228,7 @@ impl Store {
     pub async fn live_among(
         &self,
         client: &ClientId,
-        users: Option<&[UserId]>,
+        users: Option<&UserSet>,
         but: &[UserId],
         at_most: usize,
     ) -> Result<Vec<UserId>, Error> {
@@ -342,11 +342,11 @@ impl Store {
 }
 
 /// Ids as the database takes them, so many at a time; once nothing, which stands for everyone.
-fn pages(users: Option<&[UserId]>) -> impl Iterator<Item = Option<Vec<i64>>> {
+fn pages(users: Option<&UserSet>) -> impl Iterator<Item = Option<Vec<i64>>> {
     const PAGE: usize = 20_000;
     let everyone = users.is_none().then_some(None);
-    let of_list = users.unwrap_or_default().chunks(PAGE);
+    let of_set = users.into_iter().flat_map(|users| users.pages(PAGE));
     everyone
         .into_iter()
-        .chain(of_list.map(|page| Some(page.iter().map(|user| user.0).collect())))
+        .chain(of_set.map(|page| Some(page.into_iter().map(|user| user.0).collect())))
 }

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::{Error, Store};
-use crate::model::{ClientId, UserId};
+use crate::model::{ClientId, UserSet};
 
 /// One client as the database has it. Serialized as `status --output json` prints it.
 #[derive(Clone, Debug, Serialize)]
@@ -174,7 +174,7 @@ impl Store {
     pub async fn watch_status(
         &self,
         client: &ClientId,
-        watched: Option<&[UserId]>,
+        watched: Option<&UserSet>,
         limit: u32,
     ) -> Result<WatchStatus, Error> {
         let watched: Option<Vec<i64>> = watched.map(|users| users.iter().map(|id| id.0).collect());

@@ -191,7 +191,10 @@ impl<S: Source> Pass<'_, S> {
         let known = match watched.only() {
             // Most of them cannot be on it.
             Some(users) if users.len() > LISTED => Vec::new(),
-            Some(users) => apply::with_retries(|| store.targets(client, users, unsettled, None)).await?,
+            Some(users) => {
+                let users: Vec<UserId> = users.iter().collect();
+                apply::with_retries(|| store.targets(client, &users, unsettled, None)).await?
+            }
             None => apply::with_retries(|| store.live_targets(client, None, LISTED, unsettled, None)).await?,
         };
         let target = |known: crate::store::KnownTarget| Target {

@@ -94,9 +94,9 @@ impl<S: Source> Targets<'_, '_, S> {
 
     /// The users of a list.
     async fn listed(&self, batches: &mut Batches<'_>) -> Result<(), Halt> {
-        for page in self.rest_of(self.watched.ids()).chunks(PAGE) {
-            let known = self.known(page).await?;
-            self.take(page, known, true, batches).await?;
+        for page in self.watched.ids().pages_after(self.going_on.done_to, PAGE) {
+            let known = self.known(&page).await?;
+            self.take(&page, known, true, batches).await?;
         }
         Ok(())
     }
@@ -121,14 +121,14 @@ impl<S: Source> Targets<'_, '_, S> {
 
     /// Listed users whom the mirror does not have, where everyone is watched.
     async fn listed_besides(&self, batches: &mut Batches<'_>) -> Result<(), Halt> {
-        for page in self.watched.ids().chunks(PAGE) {
-            let known = self.known(page).await?;
+        for page in self.watched.ids().pages(PAGE) {
+            let known = self.known(&page).await?;
             let troubled = &self.going_on.troubled;
             let is_new = |id: &UserId| {
                 known.binary_search_by_key(id, |known| known.id).is_err()
                     && troubled.binary_search(id).is_err()
             };
-            let new: Vec<UserId> = page.iter().copied().filter(is_new).collect();
+            let new: Vec<UserId> = page.into_iter().filter(is_new).collect();
             self.take(&new, Vec::new(), false, batches).await?;
         }
         Ok(())
@@ -160,7 +160,7 @@ impl<S: Source> Targets<'_, '_, S> {
             let is_new = |target: &Target| {
                 known.binary_search_by_key(&target.id, |known| known.id).is_err()
                     && !self.is_settled(target.id)
-                    && self.watched.ids().binary_search(&target.id).is_err()
+                    && !self.watched.ids().contains(target.id)
             };
             page.found.retain(is_new);
             self.add(page.found, None, &mut batches).await?;
@@ -180,14 +180,6 @@ impl<S: Source> Targets<'_, '_, S> {
         let (store, client) = (self.pass.store, &self.pass.client.id);
         let since = self.going_on.since;
         Ok(with_retries(|| store.targets(client, users, self.unsettled, since)).await?)
-    }
-
-    /// Of an ascending list, those that are not dealt with.
-    fn rest_of<'u>(&self, users: &'u [UserId]) -> &'u [UserId] {
-        match self.going_on.done_to {
-            Some(done_to) => &users[users.partition_point(|user| *user <= done_to)..],
-            None => users,
-        }
     }
 
     fn is_settled(&self, user: UserId) -> bool {

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use super::apply::with_retries;
 use crate::{
     config::{self, Listed},
-    model::UserId,
+    model::{UserId, UserSet},
     store::{Error, Store},
 };
 
@@ -50,7 +50,7 @@ impl Watched {
                 )));
             }
             watched.query = found.has_addresses.then(|| sql.clone());
-            watched.ids = watched.ids.with(found.users);
+            watched.ids = watched.ids.with(&found.users);
         }
         Ok(watched)
     }
@@ -66,8 +66,8 @@ impl Watched {
         }
     }
 
-    /// The users of whom the id is known beforehand, ascending.
-    pub fn ids(&self) -> &[UserId] {
+    /// The users of whom the id is known beforehand.
+    pub fn ids(&self) -> &UserSet {
         &self.ids
     }
 
@@ -76,7 +76,7 @@ impl Watched {
     }
 
     /// All users, where their ids are known beforehand; none where everyone is watched.
-    pub fn only(&self) -> Option<&[UserId]> {
+    pub fn only(&self) -> Option<&UserSet> {
         (!self.everyone).then_some(&*self.ids)
     }
 

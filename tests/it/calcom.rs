@@ -43,7 +43,7 @@ fn config_client(id: &str, secret: &str) -> config::Client {
         secret: SecretString::from(secret),
         secret_source: config::SecretSource::Env("SECRET".to_owned()),
         watch: config::Watch {
-            listed: config::Listed::of(vec![USER]),
+            listed: config::Listed::of([USER].into_iter().collect()),
             ..config::Watch::default()
         },
         fetch: config::FetchPlan::Get,

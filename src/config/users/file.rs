@@ -6,7 +6,7 @@ use super::{
     MAX_FAULTS_A_LIST, NOT_AN_ID, names,
     table::{Columns, Table, flaw_of_address},
 };
-use crate::model::UserId;
+use crate::model::{UserId, UserSet};
 
 const ID: &str = "user_id";
 const EMAIL: &str = "email";
@@ -55,11 +55,11 @@ impl Found {
     }
 }
 
-/// Reads a file's ids, in its order. `length` is that of a regular file.
+/// Reads a file's ids. `length` is that of a regular file.
 pub(super) fn read(
     mut file: impl BufRead,
     length: Option<u64>,
-    users: &mut Vec<UserId>,
+    users: &mut UserSet,
 ) -> Result<Found, Unusable> {
     // Spreadsheets put a byte order mark in front.
     const MARK: &[u8] = b"\xef\xbb\xbf";
@@ -101,7 +101,7 @@ fn read_lines(
     mut file: impl BufRead,
     mut line: Vec<u8>,
     first: usize,
-    users: &mut Vec<UserId>,
+    users: &mut UserSet,
 ) -> Result<Found, Unusable> {
     let mut found = Found::default();
     for number in first.. {
@@ -113,7 +113,7 @@ fn read_lines(
         let id = str::from_utf8(id).map_err(|_| Unusable::NotUtf8)?.trim();
         if !id.is_empty() {
             match id_of(id) {
-                Ok(id) => users.push(id),
+                Ok(id) => users.insert(id),
                 Err(message) => found.fault(number, message),
             }
         }
@@ -127,7 +127,7 @@ fn read_lines(
 fn read_table(
     mut table: Table<impl BufRead>,
     length: Option<u64>,
-    users: &mut Vec<UserId>,
+    users: &mut UserSet,
 ) -> Result<Found, Unusable> {
     let mut found = Found::default();
     let header = match table.next() {
@@ -171,7 +171,7 @@ fn read_table(
         match row.field(columns.id) {
             "" => found.fault(row.line, format!("has no {ID}")),
             id => match id_of(id) {
-                Ok(id) => users.push(id),
+                Ok(id) => users.insert(id),
                 Err(message) => found.fault(row.line, message),
             },
         }
@@ -208,10 +208,10 @@ mod tests {
     use super::*;
 
     fn ids(text: &str) -> Result<Vec<i64>, Vec<LineFault>> {
-        let mut users = Vec::new();
+        let mut users = UserSet::default();
         let found = read(text.as_bytes(), Some(text.len() as u64), &mut users).expect("the text can be used");
         if found.faults.is_empty() {
-            Ok(users.into_iter().map(|user| user.0).collect())
+            Ok(users.iter().map(|user| user.0).collect())
         } else {
             Err(found.faults)
         }
@@ -224,7 +224,7 @@ mod tests {
 
     #[test]
     fn one_id_a_line_or_a_column_of_a_table() {
-        assert_eq!(ids("3\n\n# staff\n1 # ada\r\n 2\n"), Ok(vec![3, 1, 2]));
+        assert_eq!(ids("3\n\n# staff\n1 # ada\r\n 2\n"), Ok(vec![1, 2, 3]));
         assert_eq!(ids("\u{feff}7\n"), Ok(vec![7]));
         assert_eq!(ids("user_id\n5\n6\n"), Ok(vec![5, 6]));
         assert_eq!(
@@ -307,7 +307,7 @@ mod tests {
 
     #[test]
     fn what_is_no_text_is_told_where_it_is_used() {
-        let of = |bytes: &[u8]| read(bytes, Some(0), &mut Vec::new()).map(|found| found.faults);
+        let of = |bytes: &[u8]| read(bytes, Some(0), &mut UserSet::default()).map(|found| found.faults);
         for bytes in [
             &b"1\n\xff\n"[..],
             b"user_id,name\n1,\xfcmit\n",

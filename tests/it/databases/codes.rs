@@ -1,6 +1,11 @@
 //! What Postgres may answer, and what becomes of it.
 
-use calmirror::{calcom::Source as _, compare, model::RunOutcome, store::Error};
+use calmirror::{
+    calcom::Source as _,
+    compare,
+    model::{RunOutcome, UserId},
+    store::Error,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::stage::{COMPLETE, FAILED, Stage, failed_for, the_line, times};
@@ -73,7 +78,7 @@ const CODES: [(&str, &str); 27] = [
 async fn each_code_is_of_its_kind_and_only_what_may_pass_is_tried_again() {
     let world = World::new(3).await;
     let run = world.begin().await;
-    let id = world.client.watch.listed[0];
+    let id = UserId(world.users()[0]);
     let observation = world.source.get_user(id).await.expect("the simulator answers");
     let known = world.store.known(&run, &[id]).await.expect("the store answers");
     let set = compare::diff(&world.client.id, vec![observation], &known);

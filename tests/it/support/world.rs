@@ -40,9 +40,9 @@ pub(crate) struct World {
 
 /// Changes the list of a client's users.
 pub(crate) fn watch<T>(client: &mut config::Client, change: impl FnOnce(&mut Vec<UserId>) -> T) -> T {
-    let mut users = client.watch.listed.to_vec();
+    let mut users = client.watch.listed.iter().collect();
     let result = change(&mut users);
-    client.watch.listed = Listed::of(users);
+    client.watch.listed = Listed::of(users.into_iter().collect());
     result
 }
 

@@ -1,7 +1,7 @@
 //! Letting a held set of removals through.
 
 use calmirror::{
-    model::RunOutcome,
+    model::{RunOutcome, UserId},
     simulator::{Answer, Refusal, Script, Target},
     store::HeldBy,
 };
@@ -253,7 +253,7 @@ async fn forgetting_one_of_the_set_during_an_approval_refuses_it() {
     let forgetting = async {
         world.simulator.wait_until(|counts| counts.hanging == 1).await;
         beside
-            .forget(world.client.watch.listed[2])
+            .forget(UserId(world.users()[2]))
             .await
             .expect("the user can be forgotten");
         world.simulator.release();

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use calmirror::{
     calcom::Source,
     clock::ManualClock,
-    model::{ClientId, RateState, RunOutcome},
+    model::{ClientId, RateState, RunOutcome, UserId},
     simulator::{RateLimit, Simulator, SimulatorConfig},
     sync::Pass,
 };
@@ -333,8 +333,8 @@ async fn what_is_noted_of_a_limit_is_read_until_it_is_past() {
 #[tokio::test]
 async fn another_configuration_goes_on_within_what_is_left_of_the_window() {
     let world = still_world(40).await;
-    for user in &world.client.watch.listed[..30] {
-        world.source.get_user(*user).await.expect("the simulator answers");
+    for user in world.client.watch.listed.iter().take(30) {
+        world.source.get_user(user).await.expect("the simulator answers");
     }
     let left = world.source.rate_state().remaining;
     assert!(left.is_some_and(|left| left <= 10), "{left:?}");
@@ -343,7 +343,7 @@ async fn another_configuration_goes_on_within_what_is_left_of_the_window() {
     let after = api(&world.simulator.base_url()).client_after(&client, &world.source);
     assert_eq!(after.rate_state().remaining, left);
     after
-        .get_user(world.client.watch.listed[30])
+        .get_user(UserId(world.users()[30]))
         .await
         .expect("the simulator answers");
     assert_eq!(

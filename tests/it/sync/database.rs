@@ -21,7 +21,7 @@ use crate::support::{
 /// What a pass would write for the first user.
 async fn some_change(world: &World, run: &Run) -> ChangeSet {
     use calmirror::calcom::Source as _;
-    let id = world.client.watch.listed[0];
+    let id = UserId(world.users()[0]);
     let observation = world.source.get_user(id).await.expect("the simulator answers");
     let known = world.store.known(run, &[id]).await.expect("the store answers");
     compare::diff(&world.client.id, vec![observation], &known)

@@ -1,7 +1,7 @@
 //! What the database counts of a client's users before a pass.
 
 use calmirror::{
-    model::{ClientId, UserId},
+    model::{ClientId, UserId, UserSet},
     store::Counted,
 };
 
@@ -21,7 +21,7 @@ fn encoded(addresses: &[&str]) -> u64 {
     addresses.iter().map(of_one).sum()
 }
 
-fn ids(ids: impl IntoIterator<Item = i64>) -> Vec<UserId> {
+fn ids(ids: impl IntoIterator<Item = i64>) -> UserSet {
     ids.into_iter().map(UserId).collect()
 }
 
@@ -70,7 +70,7 @@ async fn users_are_counted_with_the_bytes_of_their_addresses() {
     );
     // An address that is given counts where the mirror has none.
     let given = |users: &[UserId]| {
-        assert_eq!(users, ids(1..=11));
+        assert_eq!(users, ids(1..=11).iter().collect::<Vec<_>>());
         vec![
             (UserId(2), "not.this.one@example.com".to_owned()),
             (UserId(8), "back@example.com".to_owned()),

@@ -251,7 +251,7 @@ async fn a_daemon_with_another_list_of_users_is_no_substitute() {
     .await;
     other_world.client = calmirror::config::Client {
         watch: calmirror::config::Watch {
-            listed: calmirror::config::Listed::of(world.client.watch.listed[..10].to_vec()),
+            listed: calmirror::config::Listed::of(world.client.watch.listed.iter().take(10).collect()),
             ..calmirror::config::Watch::default()
         },
         ..world.client.clone()
