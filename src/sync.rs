@@ -51,7 +51,7 @@ use crate::{
 /// user, small enough that a batch is a short transaction and a few hundred kilobytes of memory.
 const BATCH: usize = 500;
 
-/// As many after a full one: a first fill, or a day on which everyone changes.
+/// As many in a first fill.
 const LARGE_BATCH: usize = 2_000;
 
 /// One pass over one client, ready to run.

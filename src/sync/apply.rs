@@ -183,8 +183,12 @@ pub(super) async fn take_batches<S: Source>(
         let Some((batch, is_full)) = next else {
             return (tally, Ok(()));
         };
-        // Where there is much to write, larger batches cost less for each user.
-        most = if is_full { LARGE_BATCH } else { BATCH };
+        // New users cost less each, the more there are. Other changes do not, and take more memory.
+        most = if is_full && batch.is_of_new_users() {
+            LARGE_BATCH
+        } else {
+            BATCH
+        };
         ready = Some(batch);
     }
 }

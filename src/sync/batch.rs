@@ -59,6 +59,11 @@ impl Batch {
     pub(super) fn users(&self) -> &HashSet<UserId> {
         &self.users
     }
+
+    /// Whether most of its users are new.
+    pub(super) fn is_of_new_users(&self) -> bool {
+        matches!(&self.compared, Some(Ok(compared)) if compared.set.inserts.len() * 2 > self.len())
+    }
 }
 
 /// Holds batches against what the mirror knows.
