@@ -2,11 +2,10 @@
 
 use std::sync::{Arc, atomic::AtomicUsize};
 
-use super::{Database, Mirror, clients, settings};
+use super::{Database, Mirror, clients};
 use crate::{
     calcom::Api,
     config::{self, Config},
-    store::Store,
 };
 
 impl Mirror {
@@ -47,22 +46,6 @@ impl Mirror {
             api,
             process: self.process,
             under_way: AtomicUsize::new(0),
-        })
-    }
-}
-
-impl Database {
-    /// The same server under other settings, with connections of its own.
-    async fn reopen(&self, config: &config::Database) -> anyhow::Result<Self> {
-        let Some(local) = &self.embedded else {
-            return Self::open(config).await;
-        };
-        let options = local.server.lock().await.connect_options();
-        let store = Store::open(options, &settings(config));
-        Ok(Self {
-            looking_on: store.looking_on(),
-            store,
-            embedded: Some(Arc::clone(local)),
         })
     }
 }
