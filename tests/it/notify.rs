@@ -1,6 +1,8 @@
 //! Told when it matters: the webhook, and the channel of Postgres.
 
 mod channel;
+mod held;
+mod tries;
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -14,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::{
     gate::Gate,
-    receiver::{Delivery, Reaction, Receiver, TOKEN, webhook_at},
+    receiver::{Delivery, Reaction, Receiver, webhook_at},
     world::{LIMIT, World, store},
 };
 
@@ -107,130 +109,6 @@ async fn each_becoming_is_told_once() {
 }
 
 #[tokio::test]
-async fn another_set_of_removals_is_told_once_and_not_right_after_a_message() {
-    let world = World::new(20).await;
-    let receiver = Receiver::start().await;
-    let notifier = notifier(&receiver);
-    world.pass().await;
-    hold(&world).await;
-    let told = async || {
-        round(&notifier, &world, &world.store).await;
-        round(&notifier, &world, &world.store).await;
-        receiver.deliveries()
-    };
-    let set = async || -> String { world.value("select set_hash from held_sets").await };
-    let a_while = async || {
-        sqlx::query("update client_notices set told_at = told_at - interval '601 s'")
-            .execute(&world.pool)
-            .await
-            .expect("it can be dated back");
-    };
-    assert_eq!(told().await.len(), 1);
-    let first = set().await;
-    // The same set, held by another pass, is the same.
-    world.pass().await;
-    a_while().await;
-    assert_eq!(set().await, first);
-    assert_eq!(told().await.len(), 1);
-
-    // One more user is gone with each pass, so each holds another set.
-    sqlx::query("update client_notices set told_at = now()")
-        .execute(&world.pool)
-        .await
-        .expect("it can be said");
-    for user in &world.users()[8..11] {
-        let before = set().await;
-        world.simulator.delete_user(*user).expect("the user is there");
-        world.pass().await;
-        world.pass().await;
-        assert_ne!(set().await, before);
-        assert_eq!(told().await.len(), 1, "a message was told a moment ago");
-    }
-    a_while().await;
-    let deliveries = told().await;
-    assert_eq!(kinds(&deliveries), ["client.held", "client.held"]);
-    let data = &deliveries[1].message["data"];
-    let run: i64 = world.value("select last_run_id from held_sets").await;
-    assert_eq!(data["approve"], format!("calmirror approve {run}"));
-    assert_eq!(data["reasons"][0]["users"], 11);
-    assert_ne!(deliveries[0].id, deliveries[1].id);
-    a_while().await;
-    assert_eq!(told().await.len(), 2, "it is told once");
-    // What the message says is what lets exactly this set through.
-    world.approve(run).await;
-}
-
-#[tokio::test]
-async fn a_set_that_is_gone_in_the_middle_of_a_pass_is_not_taken_for_well() {
-    let world = World::new(20).await;
-    let receiver = Receiver::start().await;
-    let notifier = notifier(&receiver);
-    world.pass().await;
-    hold(&world).await;
-    round(&notifier, &world, &world.store).await;
-    assert_eq!(receiver.taken(), ["client.held"]);
-    // Each pass sees one of the users again, and at its end the others are held.
-    for user in &world.users()[..2] {
-        let run = world.begin().await;
-        world
-            .store
-            .record_sighting(&run.client_id, calmirror::model::UserId(*user))
-            .await
-            .expect("the user can be seen");
-        let held: i64 = world.value("select count(*) from held_sets").await;
-        assert_eq!(held, 0);
-        round(&notifier, &world, &world.store).await;
-        world.pass().await;
-        world.pass().await;
-        let held: i64 = world.value("select count(*) from held_sets").await;
-        assert_eq!(held, 1);
-        round(&notifier, &world, &world.store).await;
-        assert_eq!(receiver.taken(), ["client.held"], "not a message a pass");
-    }
-}
-
-#[tokio::test]
-async fn a_message_that_waits_is_brought_up_to_date_without_being_sent_sooner() {
-    let world = World::new(20).await;
-    let receiver = Receiver::start().await;
-    let hour = Pace {
-        slow: Duration::from_secs(3600),
-        ..AT_ONCE
-    };
-    let notifier = notifier_with(receiver.address(), hour, LIMIT);
-    world.pass().await;
-    hold(&world).await;
-    receiver.script([Reaction::Status(404)]);
-    round(&notifier, &world, &world.store).await;
-    assert_eq!(receiver.deliveries().len(), 1);
-    let next_try = "select next_try_at from client_notices";
-    let due: chrono::DateTime<chrono::Utc> = world.value(next_try).await;
-    world
-        .simulator
-        .delete_user(world.users()[8])
-        .expect("the user is there");
-    world.pass().await;
-    world.pass().await;
-    round(&notifier, &world, &world.store).await;
-    let still_due: chrono::DateTime<chrono::Utc> = world.value(next_try).await;
-    assert_eq!(still_due, due);
-    assert_eq!(
-        receiver.deliveries().len(),
-        1,
-        "the receiver is not asked more often for it"
-    );
-    sqlx::query("update client_notices set next_try_at = now()")
-        .execute(&world.pool)
-        .await
-        .expect("it can be dated back");
-    round(&notifier, &world, &world.store).await;
-    let deliveries = receiver.deliveries();
-    let users = |delivery: &Delivery| delivery.message["data"]["reasons"][0]["users"].clone();
-    assert_eq!(deliveries.iter().map(users).collect::<Vec<_>>(), [8, 9]);
-    assert_ne!(deliveries[0].id, deliveries[1].id);
-}
-
-#[tokio::test]
 async fn a_message_says_what_is_wrong_and_what_to_do_and_names_nobody() {
     let world = World::new(20).await;
     let receiver = Receiver::start().await;
@@ -314,159 +192,6 @@ async fn while_one_daemon_sends_another_waits() {
 }
 
 #[tokio::test]
-async fn a_receiver_that_was_away_gets_the_message_once_and_under_one_id() {
-    let world = World::new(3).await;
-    let receiver = Receiver::start().await;
-    let mut gate = Gate::before(receiver.address());
-    let notifier = notifier_with(gate.address(), AT_ONCE, LIMIT);
-    world.pass().await;
-    age(&world).await;
-    // Nobody listens.
-    round(&notifier, &world, &world.store).await;
-    let id: String = world.value("select message_id from client_notices").await;
-    gate.open();
-    receiver.script([500, 404, 429].map(Reaction::Status));
-    while receiver.taken().is_empty() {
-        round(&notifier, &world, &world.store).await;
-    }
-    let deliveries = receiver.deliveries();
-    assert_eq!(deliveries.len(), 4, "{deliveries:?}");
-    assert!(
-        deliveries.iter().all(|delivery| delivery.id == id),
-        "{deliveries:?}"
-    );
-    assert!(
-        deliveries
-            .windows(2)
-            .all(|pair| pair[0].message == pair[1].message),
-        "each try says the same"
-    );
-    round(&notifier, &world, &world.store).await;
-    assert_eq!(receiver.deliveries().len(), 4);
-}
-
-#[tokio::test]
-async fn what_was_never_delivered_is_not_told_when_it_is_over() {
-    let world = World::new(3).await;
-    let receiver = Receiver::start().await;
-    let waiting = Pace {
-        slow: LIMIT,
-        ..AT_ONCE
-    };
-    let notifier = notifier_with(receiver.address(), waiting, LIMIT);
-    receiver.script([Reaction::Status(404)]);
-    world.pass().await;
-    age(&world).await;
-    let wait = round(&notifier, &world, &world.store).await;
-    assert!(
-        wait.is_some_and(|wait| wait > Duration::ZERO),
-        "somebody has to change something first"
-    );
-    assert_eq!(kinds(&receiver.deliveries()), ["client.stale"]);
-    world.pass().await;
-    round(&notifier, &world, &world.store).await;
-    let due: i64 = world
-        .value("select count(*) from client_notices where message_id is not null")
-        .await;
-    assert_eq!((due, receiver.deliveries().len()), (0, 1));
-}
-
-#[tokio::test]
-async fn what_may_have_been_delivered_counts_as_told() {
-    let world = World::new(3).await;
-    let receiver = Receiver::start().await;
-    receiver.script([Reaction::Hang]);
-    let waiting = Pace {
-        retry: Policy {
-            first_wait: LIMIT,
-            max_wait: LIMIT,
-            ..AT_ONCE.retry
-        },
-        ..AT_ONCE
-    };
-    // It takes the message, and its answer does not come in time.
-    let notifier = notifier_with(receiver.address(), waiting, Duration::from_millis(200));
-    world.pass().await;
-    age(&world).await;
-    round(&notifier, &world, &world.store).await;
-    let alarmed: bool = world.value("select alarmed from client_notices").await;
-    assert!(alarmed);
-    world.pass().await;
-    round(&notifier, &world, &world.store).await;
-    assert_eq!(receiver.taken(), ["client.well"]);
-}
-
-#[tokio::test]
-async fn a_wish_to_be_left_alone_is_kept() {
-    let world = World::new(3).await;
-    let receiver = Receiver::start().await;
-    // An hour is the most.
-    receiver.script([Reaction::After(503, 600), Reaction::After(429, 1_000_000)]);
-    world.pass().await;
-    age(&world).await;
-    let wait = "select extract(epoch from next_try_at - now())::float8 from client_notices";
-    for (tries, asked) in [(1, 600.0), (2, 3_600.0)] {
-        for _ in 0..2 {
-            round(&notifier(&receiver), &world, &world.store).await;
-        }
-        let wait: f64 = world.value(wait).await;
-        assert!(wait <= asked && wait > asked - 300.0, "{wait} of {asked}");
-        assert_eq!(receiver.deliveries().len(), tries);
-        sqlx::query("update client_notices set next_try_at = now()")
-            .execute(&world.pool)
-            .await
-            .expect("time can pass");
-    }
-}
-
-#[tokio::test]
-async fn a_receiver_that_is_gone_is_told_nothing_more_before_a_restart() {
-    let world = World::new(3).await;
-    let receiver = Receiver::start().await;
-    receiver.script([Reaction::Status(410)]);
-    world.pass().await;
-    age(&world).await;
-    let one = notifier(&receiver);
-    assert_eq!(round(&one, &world, &world.store).await, None);
-    assert_eq!(round(&one, &world, &world.store).await, None);
-    assert_eq!(receiver.deliveries().len(), 1);
-    round(&notifier(&receiver), &world, &world.store).await;
-    assert_eq!(receiver.taken(), ["client.stale"]);
-}
-
-#[tokio::test]
-async fn a_redirect_of_the_webhook_is_not_followed() {
-    let world = World::new(3).await;
-    let (receiver, elsewhere) = (Receiver::start().await, Receiver::start().await);
-    receiver.script([Reaction::Redirect(elsewhere.url())]);
-    let waiting = Pace {
-        slow: LIMIT,
-        ..AT_ONCE
-    };
-    world.pass().await;
-    age(&world).await;
-    round(
-        &notifier_with(receiver.address(), waiting, LIMIT),
-        &world,
-        &world.store,
-    )
-    .await;
-    assert_eq!(receiver.deliveries().len(), 1);
-    assert!(elsewhere.deliveries().is_empty());
-    let webhook = receiver.webhook();
-    receiver.script([Reaction::Redirect(elsewhere.url())]);
-    let error = calmirror::notify::try_receiver(&webhook)
-        .await
-        .expect_err("it is no answer");
-    let shown = format!("{error} {error:?} {} {webhook:?}", error.remedy());
-    assert!(
-        shown.contains("redirect (307") && !shown.contains(TOKEN),
-        "{shown}"
-    );
-    assert!(elsewhere.deliveries().is_empty());
-}
-
-#[tokio::test]
 async fn nothing_is_told_while_the_database_is_away() {
     let world = World::new(3).await;
     let receiver = Receiver::start().await;
@@ -485,27 +210,4 @@ async fn nothing_is_told_while_the_database_is_away() {
     gate.open();
     round(&notifier, &world, &behind).await;
     assert_eq!(receiver.taken(), ["client.stale"]);
-}
-
-#[tokio::test]
-async fn a_try_that_the_end_of_the_process_cuts_is_made_again_under_its_id() {
-    let world = World::new(3).await;
-    let receiver = Receiver::start().await;
-    receiver.script([Reaction::Hang]);
-    world.pass().await;
-    age(&world).await;
-    let cancel = CancellationToken::new();
-    let (clients, notifier) = ([world.client.clone()], notifier(&receiver));
-    let sending = notifier.round(&world.store, &clients, &cancel);
-    let ending = async {
-        receiver.came(1).await;
-        cancel.cancel();
-    };
-    let (ended, ()) = tokio::join!(sending, ending);
-    ended.expect("the database answers");
-    let other = self::notifier(&receiver);
-    round(&other, &world, &world.store).await;
-    let deliveries = receiver.deliveries();
-    assert_eq!(kinds(&deliveries), ["client.stale", "client.stale"]);
-    assert_eq!(deliveries[0].id, deliveries[1].id);
 }

@@ -4,6 +4,7 @@ mod bounds;
 mod command;
 mod folding;
 mod horizon;
+mod pasts;
 mod rejects;
 mod runs;
 mod turns;
