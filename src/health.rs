@@ -105,6 +105,9 @@ pub struct ClientHealth {
     /// Until when it counts as fresh.
     #[serde(serialize_with = "millis_if_any")]
     pub fresh_until: Option<DateTime<Utc>>,
+    /// Since when the client is fresh without a break; none while it is not.
+    #[serde(skip)]
+    pub fresh_since: Option<DateTime<Utc>>,
     /// Whether a pass has begun and not ended.
     #[serde(skip)]
     pub under_way: bool,
@@ -154,6 +157,7 @@ pub fn judge(client: &config::Client, row: Option<&HealthRow>) -> ClientHealth {
         lag_s: row.and_then(|row| row.lag_s),
         last_complete_at: row.and_then(|row| row.last_complete_at),
         fresh_until: row.and_then(|row| row.fresh_until),
+        fresh_since: row.and_then(|row| row.fresh_since),
         under_way: row.is_some_and(|row| row.under_way),
     }
 }

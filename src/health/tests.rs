@@ -30,6 +30,7 @@ fn fresh() -> HealthRow {
         lag_s: Some(12.5),
         last_complete_at: Some(at("2026-01-01T00:00:00Z")),
         fresh_until: Some(at("2026-01-01T00:10:00Z")),
+        fresh_since: Some(at("2025-12-24T00:00:00Z")),
         refused_run_id: None,
         refused_at: None,
         refused_error: None,
@@ -65,6 +66,7 @@ fn a_client_without_a_complete_pass_has_never_been_mirrored() {
         lag_s: None,
         last_complete_at: None,
         fresh_until: None,
+        fresh_since: None,
         ..fresh()
     };
     let begun = judge(&client(), Some(&begun));

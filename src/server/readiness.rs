@@ -95,6 +95,7 @@ mod tests {
             lag_s: Some(1.0),
             last_complete_at: None,
             fresh_until: None,
+            fresh_since: None,
             under_way: false,
         }
     }

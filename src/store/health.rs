@@ -16,6 +16,8 @@ pub struct HealthRow {
     pub last_complete_at: Option<DateTime<Utc>>,
     /// Until when it counts as fresh.
     pub fresh_until: Option<DateTime<Utc>>,
+    /// Since when the client is fresh without a break; none while it is not.
+    pub fresh_since: Option<DateTime<Utc>>,
     /// The newest pass that had word from Cal.com, if it was refused.
     pub refused_run_id: Option<i64>,
     pub refused_at: Option<DateTime<Utc>>,
@@ -58,6 +60,7 @@ impl Store {
                 extract(epoch from f.lag)::double precision as lag_s,
                 f.last_complete_at as "last_complete_at?",
                 f.fresh_until as "fresh_until?",
+                f.fresh_since as "fresh_since?",
                 w.run_id as "refused_run_id?",
                 w.finished_at as "refused_at?",
                 w.error as "refused_error?",

@@ -43,6 +43,7 @@ fn health(conditions: &[Condition]) -> ClientHealth {
         lag_s: None,
         last_complete_at: None,
         fresh_until: None,
+        fresh_since: None,
         under_way: false,
     }
 }

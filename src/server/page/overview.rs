@@ -72,7 +72,7 @@ pub(super) struct ClientOverview {
     /// None where the schedule has none for years.
     pub(super) next_pass_at: Option<DateTime<Utc>>,
     pub(super) requests_per_minute: u32,
-    /// Since when the client has been fresh without a break, as far as its passes are read.
+    /// Since when the client has been fresh without a break.
     pub(super) fresh_since: Option<DateTime<Utc>>,
     /// The newest first.
     #[serde(skip)]
@@ -123,32 +123,6 @@ impl ClientOverview {
         let until = self.health.fresh_until?;
         let began = now - TimeDelta::milliseconds((self.health.lag_s? * 1_000.0) as i64);
         Some((until - began).as_seconds_f64())
-    }
-
-    /// From complete pass to complete pass, for as long as none came too late by what holds today.
-    fn since_when_fresh(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        if !self.health.fresh {
-            return None;
-        }
-        let stale_after = self.stale_after(now)?;
-        let mut since: Option<(DateTime<Utc>, DateTime<Utc>)> = None;
-        let complete = self
-            .passes
-            .iter()
-            .filter(|pass| matches!(pass.outcome.as_deref(), Some("applied" | "no_change")))
-            .filter(|pass| matches!(pass.trigger.as_str(), "schedule" | "operator"));
-        for pass in complete {
-            let Some(finished) = pass.finished_at else {
-                continue;
-            };
-            if since.is_some_and(|(_, later)| (later - pass.began_at).as_seconds_f64() > stale_after) {
-                break;
-            }
-            since = Some((finished, finished));
-        }
-        since
-            .map(|(finished, _)| finished)
-            .or(self.health.last_complete_at)
     }
 }
 
@@ -293,19 +267,17 @@ fn put_together(
             missing: counts.missing,
             rejects: counts.rejects,
         });
-        let mut client = ClientOverview {
+        Some(ClientOverview {
             users,
             held: tables.held.iter().find(|held| held.client_id == id).cloned(),
             last_pass: passes.iter().find(|pass| pass.outcome.is_some()).cloned(),
             under_way,
             next_pass_at: configured.cron.next_after(now),
             requests_per_minute: configured.client.requests_per_minute,
-            fresh_since: None,
+            fresh_since: health.fresh_since,
             passes,
             health,
-        };
-        client.fresh_since = client.since_when_fresh(tables.recent.now);
-        Some(client)
+        })
     });
     Overview {
         version: env!("CARGO_PKG_VERSION"),

@@ -157,6 +157,7 @@ pub(super) const TABLES: [Table; 16] = [
             "last_complete_run_id",
             "last_complete_started_at",
             "last_complete_at",
+            "fresh_since",
             "fresh_until",
             "fingerprints_renewed_at",
         ],
