@@ -28,3 +28,6 @@ from sync_state;
 
 comment on column managed_users_freshness.fresh_since is
     'Since when the verdict is fresh without a break, which begins with the end of a complete pass; null while it is another.';
+
+-- The status page lists passes: skipped ticks, of which there may be many in a row, are none.
+create index sync_runs_not_skipped on sync_runs (client_id, run_id desc) where outcome is distinct from 'skipped';

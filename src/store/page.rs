@@ -155,11 +155,10 @@ impl Store {
             from unnest($1::text[]) as wanted (client_id)
             cross join lateral (
                 select * from sync_runs as r
-                where r.client_id = wanted.client_id
+                where r.client_id = wanted.client_id and r.outcome is distinct from 'skipped'
                 order by r.run_id desc
                 limit $2
             ) as r
-            where r.outcome is distinct from 'skipped'
             order by r.run_id desc
             "#,
             clients,

@@ -2,6 +2,7 @@
 
 mod accessible;
 mod histories;
+mod listed;
 mod lively;
 mod many;
 mod pictures;
