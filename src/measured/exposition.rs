@@ -50,9 +50,15 @@ impl Exposition {
             for table in PRUNED {
                 counter!(names::RETENTION, "table" => table).increment(0);
             }
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "milliseconds of some thousand years are exact"
+            )]
+            let now = SystemClock.now().timestamp_millis() as f64 / 1000.0;
+            // The one of the process is not there where the unit hides /proc/stat, to which its start refers.
+            gauge!(names::STARTED).set(now);
             gauge!(names::RELOAD_OK).set(1.0);
-            #[expect(clippy::cast_precision_loss, reason = "seconds since 1970")]
-            gauge!(names::RELOADED_AT).set(SystemClock.now().timestamp() as f64);
+            gauge!(names::RELOADED_AT).set(now);
             handle
         });
         Self {

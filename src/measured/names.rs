@@ -19,6 +19,7 @@ pub(crate) const BATCH_DURATION: &str = "calmirror_batch_duration_seconds";
 pub(crate) const RELOAD_OK: &str = "calmirror_config_last_reload_successful";
 pub(crate) const RELOADED_AT: &str = "calmirror_config_last_reload_success_timestamp_seconds";
 
+pub(crate) const STARTED: &str = "calmirror_start_time_seconds";
 pub(crate) const BUILD: &str = "calmirror_build_info";
 pub(crate) const DATABASE_UP: &str = "calmirror_database_up";
 pub(crate) const FRESH: &str = "calmirror_fresh";
@@ -48,6 +49,7 @@ pub const METRICS: [(&str, &str); 32] = [
     (PASS_DURATION, "histogram"),
     (REQUEST_DURATION, "histogram"),
     (BATCH_DURATION, "histogram"),
+    (STARTED, "gauge"),
     (BUILD, "gauge"),
     (DATABASE_UP, "gauge"),
     (FRESH, "gauge"),
@@ -69,7 +71,6 @@ pub const METRICS: [(&str, &str); 32] = [
     (RELOADED_AT, "gauge"),
     ("process_resident_memory_bytes", "gauge"),
     ("process_cpu_seconds_total", "counter"),
-    ("process_start_time_seconds", "gauge"),
     ("process_open_fds", "gauge"),
 ];
 
@@ -127,6 +128,7 @@ pub(super) fn describe_kept() {
         Unit::Seconds,
         "How long comparing and writing a batch of observations took."
     );
+    describe_gauge!(STARTED, Unit::Seconds, "When calmirror was started.");
     describe_gauge!(
         RELOAD_OK,
         "Whether the newest attempt to load the configuration succeeded."

@@ -20,6 +20,7 @@ use crate::support::receiver::{Reaction, Receiver, secret};
 
 #[tokio::test]
 async fn promtool_finds_nothing_wrong_and_every_metric_is_there() {
+    let before = unix_seconds();
     let mut daemon = Daemon::start(super::limited().await, HARDLY_EVER).await;
     daemon.program.logged("pass ended").await;
     let answer = daemon.get("/metrics").await;
@@ -64,6 +65,10 @@ async fn promtool_finds_nothing_wrong_and_every_metric_is_there() {
         env!("CARGO_PKG_VERSION")
     );
     assert_eq!(samples.value(&version), Some(1.0));
+    let started = "calmirror_start_time_seconds";
+    let start = samples.value(started).expect("it was started");
+    assert!((before..=unix_seconds()).contains(&start), "{before} {start}");
+    assert_eq!(daemon.samples().await.value(started), Some(start));
     assert_eq!(samples.acme("pass_duration_seconds_count"), Some(1.0));
     assert!(samples.acme("request_duration_seconds_count") >= Some(7.0));
     assert_eq!(samples.acme("rate_limit_blocked"), Some(0.0));
@@ -93,6 +98,11 @@ async fn promtool_finds_nothing_wrong_and_every_metric_is_there() {
     }
     check(text);
     daemon.stop().await;
+}
+
+#[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 are exact")]
+fn unix_seconds() -> f64 {
+    SystemClock.now().timestamp_millis() as f64 / 1000.0
 }
 
 /// As Prometheus's own tool sees it. It has to be installed: see tests/setup.
