@@ -8,6 +8,7 @@ mod many;
 mod pictures;
 mod said;
 mod signed_in;
+mod states;
 
 use std::{
     net::{Ipv4Addr, SocketAddr},

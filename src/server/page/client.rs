@@ -150,7 +150,8 @@ fn verdict(client: &ClientOverview, now: DateTime<Utc>) -> Markup {
 fn refused(error: &str, run_id: i64, at: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Markup {
     html! {
         div.notice.bad {
-            h4 { "Cal.com refuses this client" }
+            // By Cal.com, or by us, since it is to be asked elsewhere: the error says which.
+            h4 { "This client is refused, and is not mirrored until you see to it" }
             p { (error) }
             p.faint { "Run " (run_id) @if let Some(at) = at { ", " (moment::ago(at, now)) } }
         }

@@ -55,7 +55,8 @@ fn headline(overview: &Overview) -> (String, Condition) {
             Condition::Held => "Removals wait for you".to_owned(),
             Condition::Stale => "The mirror is stale".to_owned(),
             Condition::Never => "There is no complete pass yet".to_owned(),
-            _ => "Cal.com refuses the client".to_owned(),
+            // By Cal.com or, where the base address has changed, by us.
+            _ => "The client is refused".to_owned(),
         },
         ([_], all) => format!("1 of {all} clients needs attention"),
         (bad, all) => format!("{} of {all} clients need attention", bad.len()),
