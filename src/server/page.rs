@@ -25,7 +25,7 @@ use chrono::{DateTime, Utc};
 use maud::Markup;
 use serde::Deserialize;
 
-use self::{events::Streams, overview::Latest};
+use self::{events::Streams, overview::Latest, user::Asked};
 use super::Context;
 use crate::{
     calcom::Source as _,
@@ -132,12 +132,8 @@ enum NoPast {
     Database(Error),
 }
 
-/// A user's past, and the instant that was asked for.
-async fn past(
-    context: &Context,
-    user: &str,
-    wanted: &Wanted,
-) -> Result<(UserId, Past, Option<DateTime<Utc>>), NoPast> {
+/// A user's past, and what of it was asked for.
+async fn past(context: &Context, user: &str, wanted: &Wanted) -> Result<(UserId, Past, Asked), NoPast> {
     let user = user.parse().map(UserId);
     let user = user.map_err(|_| NoPast::Asked("A user's id is a whole number, such as 1002."))?;
     let at = match wanted.at.as_deref() {
@@ -154,7 +150,7 @@ async fn past(
     };
     let past = store.past(user, wanted).await.map_err(NoPast::Database)?;
     if past.newest.is_some() {
-        return Ok((user, past, at));
+        return Ok((user, past, Asked { at, before }));
     }
     match store.forgotten_at(user).await {
         Ok(Some(at)) => Err(NoPast::Forgotten(at)),
@@ -193,14 +189,14 @@ async fn user(
     Query(wanted): Query<Wanted>,
 ) -> Response {
     match past(&context, &id, &wanted).await {
-        Ok((id, past, at)) => {
+        Ok((id, past, asked)) => {
             let client = past
                 .versions
                 .first()
                 .map(|version| context.name_of(&version.client_id));
             page(
                 StatusCode::OK,
-                user::page(id, client.as_deref(), &past, at, context.values()),
+                user::page(id, client.as_deref(), &past, asked, context.values()),
             )
         }
         Err(no) => page(no.status(), document::message("No history", &no.message())),

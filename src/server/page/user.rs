@@ -77,16 +77,18 @@ pub(super) fn json(id: UserId, past: &Past, values: Values) -> User {
     }
 }
 
-/// `at` is the instant that was asked for.
-pub(super) fn page(
-    id: UserId,
-    client: Option<&str>,
-    past: &Past,
-    at: Option<DateTime<Utc>>,
-    values: Values,
-) -> Markup {
+/// What was asked for: an instant, and versions before one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    pub(super) at: Option<DateTime<Utc>>,
+    pub(super) before: Option<i32>,
+}
+
+pub(super) fn page(id: UserId, client: Option<&str>, past: &Past, asked: Asked, values: Values) -> Markup {
+    let Asked { at, before } = asked;
     let now = past.now;
     let shown = past.state.as_ref().map(|state| state.version);
+    let is_listed = past.versions.iter().any(|version| shown == Some(version.version));
     let main = html! {
         div.inner {
             section.headline aria-labelledby="headline" {
@@ -103,7 +105,7 @@ pub(super) fn page(
             }
             section.panel aria-labelledby="state" {
                 h2 #state { "As of" }
-                (slider(past, shown))
+                @if let Some(shown) = shown.filter(|_| is_listed) { (slider(past, shown)) }
                 form.instant action={"/users/" (id)} method="get" {
                     label for="at" { "Any instant, UTC" }
                     input #at name="at" type="text" autocomplete="off" size="28" placeholder="2026-11-23 20:01"
@@ -113,7 +115,12 @@ pub(super) fn page(
                 div #as-of data-part="state" {
                     @if let Some(at) = at { p.faint { "As of " (moment::at(at)) } }
                     @match (&past.state, past.known_from) {
-                        (Some(state), _) => (as_of(state, values, now)),
+                        (Some(state), _) => {
+                            (as_of(state, values, now))
+                            @if !is_listed {
+                                p { a href=(version_address(id, state.observed_at, state.version.checked_add(1))) { "The versions up to this one" } }
+                            }
+                        }
                         (None, Some(from)) => p.empty {
                             "Not known before " (moment::absolute_whole(from)) ": earlier versions were folded into a later one."
                         },
@@ -123,8 +130,14 @@ pub(super) fn page(
             }
             section.panel aria-labelledby="versions" {
                 h2 #versions { "Versions" }
+                @if past.versions.first().map(|first| first.version) != past.newest {
+                    p { a href={"/users/" (id)} { "Newest versions" } }
+                }
                 ol.versions reversed {
-                    @for version in &past.versions { (entry(id, version, shown, values, now)) }
+                    @for version in &past.versions {
+                        @let address = version_address(id, version.observed_at, before);
+                        (entry(version, &address, shown, values, now))
+                    }
                 }
                 @if let Some(last) = past.versions.last().filter(|last| past.oldest.is_some_and(|oldest| oldest < last.version)) {
                     p { a href={"/users/" (id) "?before=" (last.version)} rel="next" { "Earlier versions" } }
@@ -135,8 +148,14 @@ pub(super) fn page(
     document::page(&format!("User {id}"), &main)
 }
 
-/// For the script: without it the versions below are links to the same states.
-fn slider(past: &Past, shown: Option<i32>) -> Markup {
+/// The page as of an instant, with the versions before one, so that a link on a page of older versions leads to them again.
+fn version_address(id: UserId, at: DateTime<Utc>, before: Option<i32>) -> String {
+    let before = before.map_or_else(String::new, |before| format!("&before={before}"));
+    format!("/users/{id}?at={}{before}#state", moment::exact(at))
+}
+
+/// For the script: without it the versions below are links to the same states. `shown` is one of them.
+fn slider(past: &Past, shown: i32) -> Markup {
     let (Some(newest), Some(oldest)) = (past.versions.first(), past.versions.last()) else {
         return html! {};
     };
@@ -146,7 +165,7 @@ fn slider(past: &Past, shown: Option<i32>) -> Markup {
     html! {
         div.slider hidden data-slider {
             label for="slider" { "Version" }
-            input #slider type="range" min=(oldest.version) max=(newest.version) step="1" value=(shown.unwrap_or(newest.version));
+            input #slider type="range" min=(oldest.version) max=(newest.version) step="1" value=(shown);
             output for="slider" #slider-text {}
         }
     }
@@ -183,8 +202,8 @@ fn as_of(state: &HistoryEntry, values: Values, now: DateTime<Utc>) -> Markup {
 }
 
 fn entry(
-    id: UserId,
     version: &VersionRecord,
+    address: &str,
     shown: Option<i32>,
     values: Values,
     now: DateTime<Utc>,
@@ -196,7 +215,7 @@ fn entry(
             span class={"kind " (version.kind)} { (version.kind) }
             div.what {
                 p.who {
-                    a href={"/users/" (id) "?at=" (at) "#state"} aria-current=[is_shown.then_some("true")]
+                    a href=(address) aria-current=[is_shown.then_some("true")]
                         data-at=(at) data-text={"version " (version.version) ", " (version.kind) ", " (moment::absolute_whole(version.observed_at))} {
                         "Version " (version.version)
                     }

@@ -148,19 +148,92 @@ async fn the_json_of_a_user_has_the_versions_and_the_state_of_an_instant() {
     site.close().await;
 }
 
-#[tokio::test]
-async fn a_long_past_comes_in_parts() {
+/// A user of so many versions, each a second after the one before.
+async fn long(versions: i32) -> (Site, i64) {
     let site = Site::new(1, true).await;
     site.pass().await;
     let user = site.world.users()[0];
     sqlx::query(
         "insert into managed_user_changes (run_id, user_id, client_id, version, kind, observed_at, changed, after)
          select run_id, user_id, client_id, n, 'update', observed_at + n * interval '1 second', '{}', after
-         from managed_user_changes, generate_series(2, 450) as n",
+         from managed_user_changes, generate_series(2, $1) as n",
     )
+    .bind(versions)
     .execute(&site.world.pool)
     .await
     .expect("the ledger can be written");
+    (site, user)
+}
+
+/// The version that each part of the page shows: the panel, the list, the slider, and what the slider says.
+async fn shown(page: &Page) -> [String; 4] {
+    let mut parts = Vec::new();
+    for part in [
+        "document.querySelector('#as-of strong').textContent",
+        "document.querySelector('.version:has(a[aria-current])').dataset.version",
+        "document.getElementById('slider').value",
+        "document.getElementById('slider').getAttribute('aria-valuetext').match(/version ([0-9]+),/)[1]",
+    ] {
+        let said = page.value(part).await;
+        parts.push(said.as_str().expect("a version").to_owned());
+    }
+    parts.try_into().expect("four parts")
+}
+
+#[tokio::test]
+async fn slider_list_and_state_show_the_same_version_of_a_long_past() {
+    const ARROW_LEFT: u32 = 37;
+    const NO_SLIDER: &str = "document.querySelector('[data-slider]') === null";
+    let (site, user) = long(250).await;
+    let mut page = Page::new().await;
+    page.open(&site.url(&format!("/users/{user}?before=51"))).await;
+    // The state is that of version 250, which is not among these.
+    assert_eq!(page.text("#as-of strong").await, "250");
+    assert_eq!(page.value(NO_SLIDER).await, true);
+    let link = page
+        .value("document.querySelector('[data-version=\"30\"] a').href")
+        .await;
+    page.open(link.as_str().expect("a link leads somewhere")).await;
+    page.wait_until("!document.querySelector('[data-slider]').hidden")
+        .await;
+    assert_eq!(shown(&page).await, ["30"; 4]);
+    page.value("document.getElementById('slider').focus()").await;
+    page.press("ArrowLeft", ARROW_LEFT).await;
+    page.wait_until("document.querySelector('#as-of strong').textContent === '29'")
+        .await;
+    page.wait_until("location.search.endsWith('&before=51')").await;
+    assert_eq!(shown(&page).await, ["29"; 4]);
+    // What the address says is what is shown.
+    let address = page.value("location.href").await;
+    page.open(&site.url("/")).await;
+    page.open(address.as_str().expect("an address")).await;
+    page.wait_until("!document.querySelector('[data-slider]').hidden")
+        .await;
+    assert_eq!(shown(&page).await, ["29"; 4]);
+    let newest =
+        "[...document.querySelectorAll('a')].find((a) => a.textContent === 'Newest versions').pathname";
+    assert_eq!(page.value(newest).await, format!("/users/{user}"));
+
+    // An instant of long ago, without saying which versions.
+    let at: String = site
+        .world
+        .value("select to_char(observed_at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') from managed_user_changes where version = 20")
+        .await;
+    page.open(&site.url(&format!("/users/{user}?at={at}"))).await;
+    assert_eq!(page.text("#as-of strong").await, "20");
+    assert_eq!(page.value(NO_SLIDER).await, true);
+    let link = page.value("document.querySelector('#as-of p > a').href").await;
+    page.open(link.as_str().expect("a link leads somewhere")).await;
+    page.wait_until("!document.querySelector('[data-slider]').hidden")
+        .await;
+    assert_eq!(shown(&page).await, ["20"; 4]);
+    assert_eq!(page.complaints(), [] as [String; 0]);
+    site.close().await;
+}
+
+#[tokio::test]
+async fn a_long_past_comes_in_parts() {
+    let (site, user) = long(450).await;
     let mut path = format!("/users/{user}");
     let mut seen = Vec::new();
     loop {
