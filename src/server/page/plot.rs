@@ -46,16 +46,6 @@ impl Window {
         self.from + self.bin() * (bin as i32 + 1)
     }
 
-    /// The bin of an instant; none outside of the window.
-    fn bin_of(self, time: DateTime<Utc>) -> Option<usize> {
-        if time < self.from || time > self.to {
-            return None;
-        }
-        let bin = self.bin().num_milliseconds().max(1);
-        let bin = (time - self.from).num_milliseconds() / bin;
-        Some(usize::try_from(bin).ok()?.min(Self::BINS - 1))
-    }
-
     /// What the whole of it is called.
     pub(super) fn name(self) -> &'static str {
         match (self.to - self.from).num_hours() {
@@ -190,9 +180,6 @@ mod tests {
         let (hour, day) = ("last hour", "last 24 hours");
         assert_eq!(names, [hour, hour, "last 6 hours", day, day]);
         let window = Window::since(None, now);
-        assert_eq!(window.bin_of(window.from), Some(0));
-        assert_eq!(window.bin_of(now), Some(Window::BINS - 1));
-        assert_eq!(window.bin_of(now + TimeDelta::seconds(1)), None);
         assert_eq!(window.end_of(Window::BINS - 1), now);
     }
 

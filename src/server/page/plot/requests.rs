@@ -6,25 +6,38 @@ use maud::{Markup, html};
 use super::{BOTTOM, HEIGHT, Scale, Window, bin_width, framed, limit, n, round_up, x};
 use crate::{server::page::moment, store::PassRecord};
 
-/// The most requests a minute in each bin. Those of a pass are spread evenly over its time, and over a minute at least.
+/// The most requests in a minute of each bin, those of all passes of the minute together.
+///
+/// Those of a pass are spread evenly over its time; those of one that took less than a minute belong to the minute in which it began.
 pub(in crate::server::page) fn series(window: Window, passes: &[PassRecord]) -> Vec<f64> {
-    let mut series = vec![0.0_f64; Window::BINS];
+    let minutes = (window.to - window.from).num_minutes().max(1);
+    let minutes = usize::try_from(minutes).unwrap_or(Window::BINS);
+    let mut counts = vec![0.0_f64; minutes];
     for pass in passes {
-        let end = pass
-            .finished_at
-            .or(pass.heartbeat_at)
-            .unwrap_or(window.to)
-            .min(window.to);
-        let minutes = (end - pass.started_at).as_seconds_f64() / 60.0;
-        let rate = pass.requests as f64 / minutes.max(1.0);
-        let start: DateTime<Utc> = pass.started_at.max(window.from);
-        if let (Some(first), Some(last)) = (window.bin_of(start), window.bin_of(end)) {
-            for bin in &mut series[first..=last.max(first)] {
-                *bin = bin.max(rate);
+        let end = pass.finished_at.or(pass.heartbeat_at).unwrap_or(window.to);
+        let minute_of = |time: DateTime<Utc>| (time - window.from).as_seconds_f64() / 60.0;
+        let (from, to) = (minute_of(pass.started_at), minute_of(end));
+        let requests = pass.requests as f64;
+        if to - from < 1.0 {
+            if from >= 0.0
+                && let Some(count) = counts.get_mut(from as usize)
+            {
+                *count += requests;
             }
+            continue;
+        }
+        let first = (from.max(0.0) as usize).min(minutes);
+        let last = (to.max(0.0).ceil() as usize).min(minutes);
+        for (minute, count) in counts.iter_mut().enumerate().take(last).skip(first) {
+            let begins = minute as f64;
+            let shared = to.min(begins + 1.0) - from.max(begins);
+            *count += requests * shared / (to - from);
         }
     }
-    series
+    // Bins are whole minutes, as windows are.
+    let bins = counts.chunks(minutes.div_ceil(Window::BINS));
+    bins.map(|counts| counts.iter().copied().fold(0.0, f64::max))
+        .collect()
 }
 
 /// `per_minute`: what the configuration allows; 0 for no limit of our own.
@@ -82,10 +95,45 @@ mod tests {
             pass(now, 590, 350, "applied", 400),
         ];
         let series = series(window, &passes);
+        assert_eq!(series.len(), Window::BINS);
         assert_eq!(series[30], 40.0, "within one minute");
         assert_eq!(series[31], 0.0);
-        assert_eq!(&series[50..=54], [100.0; 5]);
-        assert_eq!(series[55], 0.0);
+        let rounded: Vec<_> = series[49..=55].iter().map(|rate| rate.round()).collect();
+        assert_eq!(rounded, [0.0, 83.0, 100.0, 100.0, 100.0, 17.0, 0.0]);
+    }
+
+    #[test]
+    fn requests_of_several_passes_in_a_minute_are_added() {
+        let now: DateTime<Utc> = "2026-01-02T12:00:00Z".parse().expect("a time");
+        // Every ten seconds for six minutes, beside one that takes all of this time, and is cut by the window's end.
+        let mut passes: Vec<_> = (1..=36)
+            .map(|tenth| pass(now, tenth * 10, tenth * 10 - 2, "no_change", 5))
+            .collect();
+        passes.push(pass(now, 360, -360, "applied", 120));
+        let hour = Window::since(Some(now - TimeDelta::minutes(30)), now);
+        let series_of_hour = series(hour, &passes);
+        assert_eq!(&series_of_hour[53..], [0.0, 40.0, 40.0, 40.0, 40.0, 40.0, 40.0]);
+        // A bin of many minutes has the greatest of them, and not their sum.
+        for hours in [6, 24] {
+            let window = Window::since(Some(now - TimeDelta::hours(hours)), now);
+            let series = series(window, &passes);
+            assert_eq!((series.len(), series[Window::BINS - 1]), (Window::BINS, 40.0));
+        }
+    }
+
+    #[test]
+    fn what_is_outside_of_the_window_counts_in_its_part_or_not_at_all() {
+        let now: DateTime<Utc> = "2026-01-02T12:00:00Z".parse().expect("a time");
+        let window = Window::since(Some(now - TimeDelta::minutes(30)), now);
+        let passes = [
+            pass(now, 3_660, 3_601, "applied", 7),
+            pass(now, 3_720, 3_480, "applied", 40),
+            pass(now, -10, -20, "applied", 7),
+            pass(now, -10, -200, "applied", 7),
+        ];
+        let series = series(window, &passes);
+        assert_eq!(&series[..3], [10.0, 10.0, 0.0]);
+        assert!(series[3..].iter().all(|rate| *rate == 0.0), "{series:?}");
     }
 
     #[test]
