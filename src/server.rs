@@ -6,6 +6,7 @@ mod look;
 mod metrics;
 mod page;
 mod readiness;
+mod starting;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -152,16 +153,30 @@ impl Server {
         self.address
     }
 
+    /// Answers probes until something has come without which there is nothing else to answer, and gives it.
+    pub async fn until<T>(&self, config: config::Server, comes: impl Future<Output = T>) -> T {
+        let closing = CancellationToken::new();
+        let router = starting::router(config, self.address);
+        let coming = async {
+            let came = comes.await;
+            closing.cancel();
+            came
+        };
+        let answering = async {
+            tokio::select! {
+                () = connections::serve(&self.listener, router, &closing) => {}
+                () = overdue(&closing) => {}
+            }
+        };
+        tokio::join!(coming, answering).0
+    }
+
     /// Answers until the context closes, and what is being answered then a little longer.
     pub async fn serve(self, context: Context) {
         let closing = context.closing.clone();
         let context = Context {
             address: Some(self.address),
             ..context
-        };
-        let overdue = async {
-            closing.cancelled().await;
-            tokio::time::sleep(LAST_ANSWERS).await;
         };
         let upkeep = async {
             loop {
@@ -171,10 +186,16 @@ impl Server {
         };
         tokio::select! {
             () = connections::serve(&self.listener, router(context), &closing) => {}
-            () = overdue => {}
+            () = overdue(&closing) => {}
             () = upkeep => {}
         }
     }
+}
+
+/// Comes when answers should have ended.
+async fn overdue(closing: &CancellationToken) {
+    closing.cancelled().await;
+    tokio::time::sleep(LAST_ANSWERS).await;
 }
 
 fn router(context: Context) -> Router {

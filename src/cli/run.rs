@@ -45,8 +45,16 @@ pub(super) async fn run(config: Config, origin: Origin) -> anyhow::Result<Exit> 
         Some(address) => Some(Server::bind(address).await?),
         None => None,
     };
+    let door = config.server.clone();
     // An embedded Postgres may take its time, or have to wait for another process.
-    let Some(opened) = shutdown.by_the_end(Mirror::open(config)).await else {
+    let opening = Mirror::open(config);
+    let opening = async {
+        match &server {
+            Some(server) => server.until(door, opening).await,
+            None => opening.await,
+        }
+    };
+    let Some(opened) = shutdown.by_the_end(opening).await else {
         tracing::warn!("told to end before the database was there");
         return Ok(Exit::Success);
     };

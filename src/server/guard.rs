@@ -53,9 +53,19 @@ enum Refusal {
     NoToken,
 }
 
-pub(super) async fn guard(State(context): State<Context>, mut request: Request, next: Next) -> Response {
+pub(super) async fn guard(State(context): State<Context>, request: Request, next: Next) -> Response {
     let view = context.view();
-    let mut response = match admit(&request, &view.config.server, context.address) {
+    let_in(&view.config.server, context.address, request, next).await
+}
+
+/// The same by this configuration, at this address.
+pub(super) async fn let_in(
+    config: &config::Server,
+    address: Option<SocketAddr>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let mut response = match admit(&request, config, address) {
         Ok(trust) => {
             request.extensions_mut().insert(trust);
             let path = request.uri().path().to_owned();

@@ -9,7 +9,7 @@ use crate::health::{ClientHealth, Condition, Reason};
 /// What `/readyz` answers. To whom the guard does not trust with more, the kinds of reasons only.
 #[derive(Debug, Serialize)]
 pub(super) struct Readiness {
-    /// `ok`, `degraded`, `database_unavailable` or `not_migrated`.
+    /// `ok`, `degraded`, `starting`, `database_unavailable` or `not_migrated`.
     status: &'static str,
     /// Kinds of reasons, the worst first, each once.
     reasons: Vec<Condition>,
@@ -36,6 +36,16 @@ pub(super) async fn readyz(
     let look = context.look().await;
     let (code, readiness) = readiness(&look.health, trust);
     (code, Json(readiness))
+}
+
+/// Nothing has been read yet.
+pub(super) fn starting() -> Readiness {
+    Readiness {
+        status: "starting",
+        reasons: Vec::new(),
+        error: None,
+        clients: None,
+    }
 }
 
 fn readiness(health: &Result<Vec<ClientHealth>, NotReady>, trust: Trust) -> (StatusCode, Readiness) {

@@ -3,6 +3,7 @@
 mod fuzzed;
 mod guard;
 mod metrics;
+mod starting;
 mod truth;
 
 use std::{net::SocketAddr, time::Duration};
