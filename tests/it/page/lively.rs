@@ -42,6 +42,43 @@ async fn a_change_appears_without_a_reload() {
 }
 
 #[tokio::test]
+async fn an_answer_that_is_no_status_page_leaves_what_is_shown_and_is_not_live() {
+    let site = Site::new(4, false).await;
+    site.pass().await;
+    let mut page = open(&site).await;
+    page.value("window.fetched = window.fetch").await;
+    let title = page.value("document.title").await;
+    assert_ne!(title, "");
+    for (status, kind, body) in [
+        (503, "text/plain", "the answer takes too long"),
+        (401, "text/plain", "bring server.token"),
+        (502, "text/html", "<title>Bad gateway</title><h1>Bad gateway</h1>"),
+        (200, "text/html", "<title>Sign in</title><form></form>"),
+    ] {
+        let answer = json!({ "status": status, "headers": { "content-type": kind } });
+        page.value(&format!(
+            "window.fetch = async () => new Response({}, {answer})",
+            json!(body)
+        ))
+        .await;
+        site.pass().await;
+        page.wait_until("document.getElementById('live').dataset.state === 'lost'")
+            .await;
+        assert_eq!(page.text("#live .text").await, "Reconnecting", "{status}");
+        assert_eq!(page.value("document.title").await, title, "{status}");
+        assert_eq!(page.text("#headline").await, "The mirror is fresh", "{status}");
+        assert!(page.text(".card").await.contains("4 live"), "{status}");
+        // The next answer is one again.
+        page.value("window.fetch = window.fetched").await;
+        site.pass().await;
+        page.wait_until("document.getElementById('live').dataset.state === 'on'")
+            .await;
+    }
+    assert_eq!(page.complaints(), [] as [String; 0]);
+    site.close().await;
+}
+
+#[tokio::test]
 async fn a_pass_under_way_is_followed_to_its_end() {
     let site = Site::new(6, false).await;
     let mut page = open(&site).await;

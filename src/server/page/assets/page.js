@@ -78,6 +78,17 @@
         return new DOMParser().parseFromString(await answer.text(), "text/html");
     };
 
+    const state = (name, text) => {
+        live.dataset.state = name;
+        live.querySelector(".text").textContent = text;
+    };
+
+    // Also the page that says that the database is away; not an answer of a proxy, or one that only says why there is no page.
+    const isStatus = (page) => page.querySelector("[data-part='headline']") !== null;
+
+    // Of the events, once there is one.
+    let events = null;
+
     // One at a time, and once more if there was news meanwhile.
     let loading = false;
     let again = false;
@@ -90,17 +101,16 @@
         do {
             again = false;
             try {
-                takeOver(await load("/"));
+                const page = await load("/");
+                if (!isStatus(page)) throw new Error("no status page");
+                takeOver(page);
+                if (events?.readyState === EventSource.OPEN) state("on", "Live");
             } catch {
-                // The connection of the events says that the server is away.
+                // What is shown stays, and may be old. It is asked for again at the next news, or after a while.
+                if (events?.readyState !== EventSource.CLOSED) state("lost", "Reconnecting");
             }
         } while (again);
         loading = false;
-    };
-
-    const state = (name, text) => {
-        live.dataset.state = name;
-        live.querySelector(".text").textContent = text;
     };
 
     const showProgress = (passes) => {
@@ -117,7 +127,7 @@
     };
 
     const follow = () => {
-        const events = new EventSource("/events");
+        events = new EventSource("/events");
         events.addEventListener("open", () => state("on", "Live"));
         events.addEventListener("changed", refresh);
         events.addEventListener("progress", (event) => showProgress(JSON.parse(event.data)));
