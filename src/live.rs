@@ -8,6 +8,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use chrono::{DateTime, Utc};
 use tokio::{sync::watch, time::Instant};
 
 use crate::sync::{Progress, Report, Snapshot};
@@ -31,6 +32,7 @@ struct State {
     under_way: BTreeMap<String, Progress>,
     reports: BTreeMap<String, Report>,
     beat: Option<Instant>,
+    reload_refused_at: Option<DateTime<Utc>>,
 }
 
 /// A pass is under way until this is dropped, however it ends.
@@ -99,6 +101,16 @@ impl Live {
     /// When the scheduler's loop last came round; none before its first time.
     pub fn last_beat(&self) -> Option<Instant> {
         self.state().beat
+    }
+
+    /// A reload was refused at this time, or, with none, the configuration is again the one that the operator wants.
+    pub fn reloaded(&self, refused_at: Option<DateTime<Utc>>) {
+        self.state().reload_refused_at = refused_at;
+    }
+
+    /// When the newest reload was, if it was refused.
+    pub fn reload_refused_at(&self) -> Option<DateTime<Utc>> {
+        self.state().reload_refused_at
     }
 
     fn tell(&self) {

@@ -1,10 +1,16 @@
 //! `/readyz`: whether the mirror can be asked, and what is wrong with it.
 
+use std::collections::BTreeSet;
+
 use axum::{Extension, Json, extract::State, http::StatusCode};
+use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 
 use super::{Context, NotReady, guard::Trust};
 use crate::health::{ClientHealth, Condition, Reason};
+
+/// Among the reasons: the configuration in force is not the one that the operator wants.
+const RELOAD_REFUSED: &str = "reload_refused";
 
 /// What `/readyz` answers. To whom the guard does not trust with more, the kinds of reasons only.
 #[derive(Debug, Serialize)]
@@ -12,12 +18,21 @@ pub(super) struct Readiness {
     /// `ok`, `degraded`, `starting`, `database_unavailable` or `not_migrated`.
     status: &'static str,
     /// Kinds of reasons, the worst first, each once.
-    reasons: Vec<Condition>,
+    reasons: Vec<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
+    /// Where there is a reason.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    configuration: Option<Configuration>,
     /// Those with a reason.
     #[serde(skip_serializing_if = "Option::is_none")]
     clients: Option<Vec<Degraded>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Configuration {
+    reason: &'static str,
+    at: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -34,7 +49,7 @@ pub(super) async fn readyz(
     Extension(trust): Extension<Trust>,
 ) -> (StatusCode, Json<Readiness>) {
     let look = context.look().await;
-    let (code, readiness) = readiness(&look.health, trust);
+    let (code, readiness) = readiness(&look.health, context.live.reload_refused_at(), trust);
     (code, Json(readiness))
 }
 
@@ -44,18 +59,32 @@ pub(super) fn starting() -> Readiness {
         status: "starting",
         reasons: Vec::new(),
         error: None,
+        configuration: None,
         clients: None,
     }
 }
 
-fn readiness(health: &Result<Vec<ClientHealth>, NotReady>, trust: Trust) -> (StatusCode, Readiness) {
+fn readiness(
+    health: &Result<Vec<ClientHealth>, NotReady>,
+    reload_refused_at: Option<DateTime<Utc>>,
+    trust: Trust,
+) -> (StatusCode, Readiness) {
+    // Passes go on by the one before, so it is worse than none of the others.
+    let reload_refused = reload_refused_at.map(|_| RELOAD_REFUSED);
+    let configuration = reload_refused_at
+        .filter(|_| trust == Trust::Full)
+        .map(|at| Configuration {
+            reason: RELOAD_REFUSED,
+            at: at.to_rfc3339_opts(SecondsFormat::Millis, true),
+        });
     let clients = match health {
         Ok(clients) => clients,
         Err(error) => {
             let readiness = Readiness {
                 status: error.status(),
-                reasons: Vec::new(),
+                reasons: reload_refused.into_iter().collect(),
                 error: (trust == Trust::Full).then(|| error.to_string()),
+                configuration,
                 clients: None,
             };
             return (StatusCode::SERVICE_UNAVAILABLE, readiness);
@@ -64,17 +93,17 @@ fn readiness(health: &Result<Vec<ClientHealth>, NotReady>, trust: Trust) -> (Sta
     let degraded = clients
         .iter()
         .filter(|client| client.condition != Condition::Well);
-    let mut reasons: Vec<Condition> = degraded
+    let conditions: BTreeSet<Condition> = degraded
         .clone()
         .flat_map(|client| client.reasons.iter().map(Reason::condition))
         .collect();
-    reasons.sort_unstable();
-    reasons.dedup();
-    reasons.reverse();
+    let conditions = conditions.into_iter().rev().map(Condition::as_str);
+    let reasons: Vec<_> = conditions.chain(reload_refused).collect();
     let readiness = Readiness {
         status: if reasons.is_empty() { "ok" } else { "degraded" },
         reasons,
         error: None,
+        configuration,
         clients: (trust == Trust::Full).then(|| {
             degraded
                 .map(|client| Degraded {
@@ -132,7 +161,7 @@ mod tests {
             client("refused", vec![refused, held(2), stale()]),
         ]);
         let said = |trust| {
-            let (code, readiness) = readiness(&health, trust);
+            let (code, readiness) = readiness(&health, None, trust);
             assert_eq!(code, StatusCode::OK);
             serde_json::to_value(readiness).expect("JSON")
         };
@@ -144,8 +173,34 @@ mod tests {
         let named = full["clients"].as_array().expect("a list").iter();
         let named: Vec<_> = named.map(|client| &client["client"]).collect();
         assert_eq!(named, ["new", "held", "refused"]);
-        let (_, well) = readiness(&Ok(vec![client("well", Vec::new())]), Trust::Full);
+        let (_, well) = readiness(&Ok(vec![client("well", Vec::new())]), None, Trust::Full);
         let well = serde_json::to_value(well).expect("JSON");
         assert_eq!(well, json!({ "status": "ok", "reasons": [], "clients": [] }));
+    }
+
+    #[test]
+    fn a_refused_reload_comes_last_and_makes_nothing_unready() {
+        let at: DateTime<Utc> = "2026-01-02T12:00:00.5Z".parse().expect("a time");
+        let said = |health: &_, trust| {
+            let (code, readiness) = readiness(health, Some(at), trust);
+            (code, serde_json::to_value(readiness).expect("JSON"))
+        };
+        let new = Ok(vec![client("new", vec![Reason::Never])]);
+        let (code, full) = said(&new, Trust::Full);
+        assert_eq!((code, &full["status"]), (StatusCode::OK, &json!("degraded")));
+        assert_eq!(full["reasons"], json!(["never", "reload_refused"]));
+        let told = json!({ "reason": "reload_refused", "at": "2026-01-02T12:00:00.500Z" });
+        assert_eq!(full["configuration"], told);
+        let well = Ok(vec![client("well", Vec::new())]);
+        let probe = json!({ "status": "degraded", "reasons": ["reload_refused"] });
+        assert_eq!(said(&well, Trust::Probe), (StatusCode::OK, probe));
+        // While the database is away this is known all the same.
+        let away = Err(NotReady::Migrations("none".to_owned()));
+        let (code, full) = said(&away, Trust::Full);
+        assert_eq!(code, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(
+            (&full["status"], &full["configuration"]),
+            (&json!("not_migrated"), &told)
+        );
     }
 }

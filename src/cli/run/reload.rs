@@ -6,6 +6,7 @@ use tokio::sync::watch;
 
 use super::{Force, Supervisor, unix_seconds};
 use crate::{
+    clock::{Clock as _, SystemClock},
     config::{Config, Difference, Environment, Faults, Loaded, Secrets},
     daemon::Scheduled,
     live::Live,
@@ -39,11 +40,14 @@ pub(super) async fn reload_on(
     loop {
         reloads.next().await;
         supervisor.reloading();
-        if reload(origin, force, channels).await {
+        let refused_at = if reload(origin, force, channels).await {
             note_success();
+            None
         } else {
             metrics::gauge!(measured::RELOAD_OK).set(0.0);
-        }
+            Some(SystemClock.now())
+        };
+        channels.live.reloaded(refused_at);
         supervisor.reloaded();
         // It is in force: nobody waits for the goodbye of a database that is silent.
         force.close_retired().await;

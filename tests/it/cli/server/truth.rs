@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use calmirror::simulator::{Answer, Refusal, Target};
+use chrono::{DateTime, Utc};
 use nix::sys::signal::Signal;
+use serde_json::json;
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use super::{Daemon, HARDLY_EVER, Samples, Setup};
@@ -221,7 +223,15 @@ async fn a_configuration_that_was_refused_is_told_and_the_mirror_stays_ready() {
     daemon
         .until("a refusal", |samples| samples.value(OK) == Some(0.0))
         .await;
-    daemon.until_ready(200, "ok", None).await;
+    // Ready, and not as it should be.
+    let degraded = daemon.until_ready(200, "degraded", Some("reload_refused")).await;
+    let at = degraded["configuration"]["at"].as_str();
+    let at = at.and_then(|at| at.parse::<DateTime<Utc>>().ok());
+    assert!(
+        at.is_some_and(|at| at.timestamp_millis() as f64 / 1000.0 >= started),
+        "{degraded}"
+    );
+    assert_eq!(degraded["clients"], json!([]), "{degraded}");
     daemon.program_lives().await;
     // Another second, so that the times can be told apart.
     let refused = daemon
@@ -238,6 +248,8 @@ async fn a_configuration_that_was_refused_is_told_and_the_mirror_stays_ready() {
         .until("a reload", |samples| samples.value(OK) == Some(1.0))
         .await;
     assert!(reloaded.value(AT) > Some(started), "{reloaded:?}");
+    let well = daemon.until_ready(200, "ok", None).await;
+    assert!(well["configuration"].is_null(), "{well}");
     daemon
         .until("passes by the new one", |samples| {
             passes(samples, "no_change") >= 2.0
