@@ -66,6 +66,8 @@ pub struct Entry {
 /// What a row of the ledger says of the versions that were folded into it, beside what they left the user as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Folded {
+    /// When they were; none for what no clock shows.
+    pub at: Option<DateTime<Utc>>,
     /// When the first of them was written; none for what no clock shows.
     pub first_seen_at: Option<DateTime<Utc>>,
     /// Since when the user is removed, if it is.
@@ -222,7 +224,8 @@ impl Shape {
         if left == right {
             return true;
         }
-        let is_time = self.column(column).is_some_and(|column| column.is_time) || column == "valid_from";
+        let is_time = self.column(column).is_some_and(|column| column.is_time)
+            || matches!(column, "valid_from" | "folded_at");
         is_time && time(left).is_some_and(|left| time(right) == Some(left))
     }
 

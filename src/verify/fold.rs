@@ -239,6 +239,8 @@ impl Fold {
             ("run_id", Json::from(entry.run_id)),
             ("valid_from", start),
             ("changed", entry.changed.clone()),
+            ("folded_at", time_value(entry.folded.and_then(|folded| folded.at))),
+            ("removed_at", time_value(state.removed_at)),
         ];
         let truth: JsonObject = own
             .into_iter()

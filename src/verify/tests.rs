@@ -265,6 +265,7 @@ fn folded(history: &History, versions: usize) -> Vec<Entry> {
     entries[0].kind = "insert".to_owned();
     entries[0].changed = JsonObject::default().into();
     entries[0].folded = Some(Folded {
+        at: history.entries[versions - 1].observed_at,
         first_seen_at: history.entries[0].observed_at,
         removed_at,
     });

@@ -24,7 +24,7 @@ use crate::support::{
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
 /// How many there are in migrations/.
-const MIGRATIONS: usize = 6;
+const MIGRATIONS: usize = 7;
 
 fn settings(schema: &str) -> Settings {
     Settings {

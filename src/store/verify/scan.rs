@@ -78,6 +78,7 @@ impl Fetched for Entry {
             lifted: row.try_get::<Jsonb<JsonObject>, _>("lifted")?.0,
             folded: if row.try_get("is_folded")? {
                 Some(Folded {
+                    at: row.try_get("folded_at")?,
                     first_seen_at: row.try_get("first_seen_at")?,
                     removed_at: row.try_get("removed_at")?,
                 })
@@ -142,9 +143,10 @@ pub(in crate::store) fn entries(shape: &Shape, from: &str, condition: &str) -> S
     };
     format!(
         "select c.run_id, c.user_id, c.version, c.kind, c.client_id, c.changed, c.after, {lifted} as lifted,
-            c.folded_at is not null as is_folded, {}, {}, {}
+            c.folded_at is not null as is_folded, {}, {}, {}, {}
          from {from} where {condition} order by c.user_id, c.version",
         time("observed_at"),
+        time("folded_at"),
         time("first_seen_at"),
         time("removed_at"),
     )

@@ -26,6 +26,7 @@ fn only_the_first_version_may_be_folded_and_it_has_a_beginning() {
     assert_eq!(faults(&twice), [Fault::InsertAgain]);
     let mut endless = entries.clone();
     endless[0].folded = Some(Folded {
+        at: endless[0].observed_at,
         first_seen_at: None,
         removed_at: None,
     });

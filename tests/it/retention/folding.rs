@@ -61,6 +61,13 @@ async fn a_user_that_was_removed_before_the_cutoff_stays_removed_and_can_come_ba
     }
     assert_eq!(folded["removed_at"], before["removed_at"]);
     assert!(folded["removed_at"].is_string());
+    // As docs/queries.md has it.
+    let removed = format!(
+        "select count(*) from managed_users_history where user_id = {user} and valid_to is null
+             and folded_at is not null and removed_at = '{}'",
+        before["removed_at"].as_str().unwrap_or_default(),
+    );
+    assert_eq!(value::<i64>(&world.pool, removed).await, 1);
     world.assert_replay().await;
 
     // What is edited of it is found by a pass that is about to write it.

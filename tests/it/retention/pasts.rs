@@ -114,10 +114,11 @@ async fn shown(pool: &PgPool, cutoff: DateTime<Utc>, instants: &[DateTime<Utc>])
         .expect("the function can be called");
         shown.push(rows);
     }
-    // How the version came about that was the newest at the cutoff was before the cutoff.
+    // How the version came about that was the newest at the cutoff was before the cutoff. Whether the user was removed then is
+    // shown as before.
     let history: Value = sqlx::query_scalar(
         "select jsonb_agg(
-             case when valid_from < $1 then to_jsonb(h) - array['kind', 'changed'] else to_jsonb(h) end
+             case when valid_from < $1 then to_jsonb(h) - array['kind', 'changed', 'folded_at'] else to_jsonb(h) end
              order by user_id, version
          )
          from managed_users_history as h where coalesce(valid_to, 'infinity') >= $1",
