@@ -10,7 +10,7 @@ use crate::{
     config::Retention,
     measured,
     model::{ClientId, rfc3339},
-    store::{BegunPruning, Cutoffs, Deleted, Error, Place, Store},
+    store::{BegunPruning, Deleted, Error, Place, Store},
     sync::with_retries,
 };
 
@@ -46,8 +46,6 @@ pub struct Pruned {
     pub folded_users: u64,
     /// Users whose ledger has a fault, and was left as it is.
     pub users_in_doubt: u64,
-    /// What is older is not kept.
-    pub cutoffs: Cutoffs,
     /// Nothing is left to delete; otherwise it was told to stop.
     pub is_complete: bool,
 }
@@ -85,10 +83,7 @@ impl Upkeep {
             BegunPruning::Begun(pruning) => pruning,
             BegunPruning::NotDue { again_at } => return Ok(Attempt::NotDue { again_at }),
         };
-        let mut pruned = Pruned {
-            cutoffs: pruning.cutoffs(),
-            ..Pruned::default()
-        };
+        let mut pruned = Pruned::default();
         let mut from = None;
         loop {
             let started = Instant::now();
@@ -137,10 +132,7 @@ impl Upkeep {
     pub async fn look(&self, cancel: &CancellationToken) -> Result<Pruned, Error> {
         let store = &self.store;
         let cutoffs = with_retries(|| store.cutoffs(&self.retention)).await?;
-        let mut pruned = Pruned {
-            cutoffs,
-            ..Pruned::default()
-        };
+        let mut pruned = Pruned::default();
         let mut from = None;
         loop {
             let batch = with_retries(|| store.prunable_runs(&cutoffs, from)).await?;

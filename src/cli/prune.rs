@@ -11,6 +11,7 @@ use crate::{
     retention::{Attempt, Pruned, Upkeep, When},
     shutdown::Shutdown,
     store::{Deleted, Error},
+    sync::with_retries,
 };
 
 /// Delete what `[retention]` does not keep, as `run` does once a day
@@ -31,7 +32,7 @@ struct Answer {
     deleted: Deleted,
     folded_users: u64,
     users_in_doubt: u64,
-    /// From when on the ledger is kept whole; null: all of it is.
+    /// From when on history is whole; null while nothing was ever folded.
     history_from: Option<DateTime<Utc>>,
 }
 
@@ -48,7 +49,7 @@ pub(super) async fn run(args: &PruneArgs, config: Config, out: &mut Out) -> anyh
     };
     let result = prune(&upkeep, args.dry_run, &shutdown).await;
     database.close().await;
-    let Some(pruned) = result? else {
+    let Some((pruned, history_from)) = result? else {
         tracing::error!("a batch did not end in time after the signal, and was cut");
         return Ok(Exit::Failed);
     };
@@ -58,7 +59,7 @@ pub(super) async fn run(args: &PruneArgs, config: Config, out: &mut Out) -> anyh
         deleted: pruned.deleted,
         folded_users: pruned.folded_users,
         users_in_doubt: pruned.users_in_doubt,
-        history_from: pruned.cutoffs.ledger(),
+        history_from,
     };
     match out.format {
         Output::Json => out.json(&answer)?,
@@ -71,8 +72,12 @@ pub(super) async fn run(args: &PruneArgs, config: Config, out: &mut Out) -> anyh
     })
 }
 
-/// None if it did not end in time after a signal.
-async fn prune(upkeep: &Upkeep, dry_run: bool, shutdown: &Shutdown) -> Result<Option<Pruned>, Error> {
+/// What was deleted, and from when on history is whole. None if it did not end in time after a signal.
+async fn prune(
+    upkeep: &Upkeep,
+    dry_run: bool,
+    shutdown: &Shutdown,
+) -> Result<Option<(Pruned, Option<DateTime<Utc>>)>, Error> {
     if upkeep.store.pending_migrations().await? > 0 {
         return Err(Error::NotMigrated {
             schema: upkeep.store.schema().to_owned(),
@@ -80,14 +85,18 @@ async fn prune(upkeep: &Upkeep, dry_run: bool, shutdown: &Shutdown) -> Result<Op
     }
     let token = shutdown.token();
     let pruned = async {
-        if dry_run {
-            return upkeep.look(&token).await;
-        }
-        match upkeep.prune(When::Now, &token).await? {
-            Attempt::Pruned(pruned) => Ok(pruned),
-            // Whoever asks by hand waits for nobody.
-            Attempt::NotDue { .. } => Err(Error::Overtaken),
-        }
+        let pruned = if dry_run {
+            upkeep.look(&token).await?
+        } else {
+            match upkeep.prune(When::Now, &token).await? {
+                Attempt::Pruned(pruned) => pruned,
+                // Whoever asks by hand waits for nobody.
+                Attempt::NotDue { .. } => return Err(Error::Overtaken),
+            }
+        };
+        // Not as it is configured: nothing older may have been there, or it was configured otherwise before.
+        let status = with_retries(|| upkeep.store.retention_status()).await?;
+        Ok((pruned, status.and_then(|status| status.history_from)))
     };
     tokio::select! {
         pruned = pruned => pruned.map(Some),

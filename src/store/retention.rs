@@ -96,11 +96,6 @@ impl Cutoffs {
             ledger: before(retention.ledger_days),
         }
     }
-
-    /// From when on the ledger is kept whole.
-    pub fn ledger(&self) -> Option<DateTime<Utc>> {
-        self.ledger
-    }
 }
 
 impl Pruning {

@@ -99,18 +99,20 @@ async fn prune_deletes_what_a_dry_run_shows_and_says_so() {
         before,
         "nothing is written"
     );
+    assert_eq!(dry["history_from"], Value::Null, "nothing is folded yet");
     let [line] = &setup.json(&["prune"]).await[..] else {
         panic!("one line")
     };
+    let history_from = setup.json(&["status"]).await[0]["retention"]["history_from"].clone();
+    assert!(history_from.is_string());
     assert_eq!(
         *line,
         json!({
             "dry_run": false, "complete": true,
             "deleted": { "sync_runs": 1, "rejects": 0, "managed_user_changes": 8 },
-            "folded_users": 4, "users_in_doubt": 0, "history_from": line["history_from"],
+            "folded_users": 4, "users_in_doubt": 0, "history_from": history_from,
         })
     );
-    assert!(line["history_from"].is_string());
     assert_eq!(dry["dry_run"], true);
     assert_eq!(dry["deleted"], line["deleted"]);
     assert_eq!(value::<String>(&setup.pool, tables).await, "4 4 1");
@@ -123,6 +125,12 @@ async fn prune_deletes_what_a_dry_run_shows_and_says_so() {
     );
     let logged = again.log_lines("deleted what [retention] does not keep");
     assert_eq!(logged, [""; 0], "it is said once");
+    // What is gone is gone, whatever is configured since.
+    for sections in ["[retention]\nledger_days = 15", "[retention]\nledger_days = 0"] {
+        setup.configure(sections);
+        let line = &setup.json(&["prune"]).await[0];
+        assert_eq!(line["history_from"], history_from, "{sections}");
+    }
     setup.configure("[retention]\nno_change_runs_days = 0\nrejects_days = 0");
     let nothing = setup.workplace.run(&["prune"]).await.expect(0);
     assert_eq!(
