@@ -4,6 +4,7 @@ mod compose;
 mod image;
 mod kubernetes;
 mod observability;
+mod passwords;
 
 use std::path::{Path, PathBuf};
 

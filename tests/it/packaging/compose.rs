@@ -12,7 +12,7 @@ use yaml_serde::Value;
 use super::{read, shipped};
 
 /// Docker Compose with nothing of the caller's in its environment.
-fn compose(arguments: &[&str]) -> Value {
+pub(super) fn compose(arguments: &[&str]) -> Value {
     let path = crate::support::environment("PATH").expect("there is a PATH");
     let run = |program: &str, first: &[&str]| {
         Command::new(program)
@@ -68,7 +68,7 @@ fn names(names: &[&str]) -> BTreeSet<String> {
 }
 
 /// A directory as packaging/live/compose.env says that it be made.
-fn live() -> (tempfile::TempDir, String) {
+pub(super) fn live() -> (tempfile::TempDir, String) {
     let dir = tempfile::tempdir().expect("the temporary directory takes another one");
     let text = read("packaging/live/compose.env").replace(
         "CALMIRROR_DIR=./live",
@@ -86,7 +86,7 @@ fn live() -> (tempfile::TempDir, String) {
 }
 
 /// Where a service's directory is mounted from.
-fn mounted(config: &Value, service: &str, at: &str) -> PathBuf {
+pub(super) fn mounted(config: &Value, service: &str, at: &str) -> PathBuf {
     let volumes = config["services"][service]["volumes"].as_sequence();
     let source = volumes
         .into_iter()
