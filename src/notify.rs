@@ -221,10 +221,11 @@ impl Notifier {
         }
         let kind = claimed.kind.as_str();
         if matches!(error, Undelivered::Gone { .. }) {
+            metrics::gauge!(measured::WEBHOOK_GONE).set(1.0);
             count("gone");
             if !self.gone.swap(true, Ordering::Relaxed) {
                 let remedy = error.remedy();
-                tracing::warn!("{error}: nothing is told before a restart; {remedy}");
+                tracing::warn!("{error}: it is told nothing more before a reload or a restart; {remedy}");
             }
         } else {
             count("failed");
@@ -278,6 +279,8 @@ async fn watch(mut view: watch::Receiver<Arc<View>>, live: Live, cancel: &Cancel
     while !cancel.is_cancelled() {
         let current = Arc::clone(&view.borrow_and_update());
         let notifier = of(&current.config.notify);
+        // Whatever was said to the one before.
+        metrics::gauge!(measured::WEBHOOK_GONE).set(0.0);
         loop {
             let rest = Instant::now() + Pace::default().rest;
             // Another configuration may have another receiver, and does not wait for this one.

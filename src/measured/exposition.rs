@@ -57,6 +57,7 @@ impl Exposition {
             let now = SystemClock.now().timestamp_millis() as f64 / 1000.0;
             // The one of the process is not there where the unit hides /proc/stat, to which its start refers.
             gauge!(names::STARTED).set(now);
+            gauge!(names::WEBHOOK_GONE).set(0.0);
             gauge!(names::RELOAD_OK).set(1.0);
             gauge!(names::RELOADED_AT).set(now);
             handle

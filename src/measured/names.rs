@@ -16,6 +16,7 @@ pub(crate) const PASS_DURATION: &str = "calmirror_pass_duration_seconds";
 pub(crate) const REQUEST_DURATION: &str = "calmirror_request_duration_seconds";
 pub(crate) const BATCH_DURATION: &str = "calmirror_batch_duration_seconds";
 
+pub(crate) const WEBHOOK_GONE: &str = "calmirror_webhook_gone";
 pub(crate) const RELOAD_OK: &str = "calmirror_config_last_reload_successful";
 pub(crate) const RELOADED_AT: &str = "calmirror_config_last_reload_success_timestamp_seconds";
 
@@ -39,7 +40,7 @@ pub(crate) const RATE_BLOCKED: &str = "calmirror_rate_limit_blocked";
 pub(crate) const BEAT: &str = "calmirror_scheduler_last_beat_timestamp_seconds";
 
 /// Every metric of ours with its kind, and those of the process that dashboards go by. Rules and dashboards rest on these names.
-pub const METRICS: [(&str, &str); 32] = [
+pub const METRICS: [(&str, &str); 33] = [
     (PASSES, "counter"),
     (OBSERVED, "counter"),
     (CHANGES, "counter"),
@@ -67,6 +68,7 @@ pub const METRICS: [(&str, &str); 32] = [
     (RATE_LEFT, "gauge"),
     (RATE_BLOCKED, "gauge"),
     (BEAT, "gauge"),
+    (WEBHOOK_GONE, "gauge"),
     (RELOAD_OK, "gauge"),
     (RELOADED_AT, "gauge"),
     ("process_resident_memory_bytes", "gauge"),
@@ -129,6 +131,10 @@ pub(super) fn describe_kept() {
         "How long comparing and writing a batch of observations took."
     );
     describe_gauge!(STARTED, Unit::Seconds, "When calmirror was started.");
+    describe_gauge!(
+        WEBHOOK_GONE,
+        "Whether the webhook has said since the configuration was loaded that it wants no more notifications."
+    );
     describe_gauge!(
         RELOAD_OK,
         "Whether the newest attempt to load the configuration succeeded."

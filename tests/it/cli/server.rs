@@ -3,6 +3,7 @@
 mod fuzzed;
 mod guard;
 mod metrics;
+mod notified;
 mod shown;
 mod starting;
 mod truth;

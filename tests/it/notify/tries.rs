@@ -120,7 +120,7 @@ async fn a_wish_to_be_left_alone_is_kept() {
 }
 
 #[tokio::test]
-async fn a_receiver_that_is_gone_is_told_nothing_more_before_a_restart() {
+async fn a_receiver_that_is_gone_is_told_nothing_more_before_a_reload_or_a_restart() {
     let world = World::new(3).await;
     let receiver = Receiver::start().await;
     receiver.script([Reaction::Status(410)]);

@@ -16,7 +16,6 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 
 use super::{Daemon, HARDLY_EVER, Samples, Setup};
-use crate::support::receiver::{Reaction, Receiver, secret};
 
 #[tokio::test]
 async fn promtool_finds_nothing_wrong_and_every_metric_is_there() {
@@ -310,32 +309,6 @@ async fn a_block_is_seen_while_it_lasts() {
         })
         .await;
     assert_eq!(samples.acme("pass_running"), Some(1.0));
-    daemon.stop().await;
-}
-
-#[tokio::test]
-async fn notifications_are_counted_by_what_became_of_them() {
-    let mut setup = Setup::new(1, 3).await;
-    let receiver = Receiver::start().await;
-    receiver.script([Reaction::Status(503)]);
-    for (name, value) in [
-        ("URL", receiver.url()),
-        ("KEY", secret()),
-        ("SECRET_ACME", "not-it".to_owned()),
-    ] {
-        setup.workplace.set(name, &value);
-    }
-    let sections = format!(
-        "{HARDLY_EVER}\n[notify]\nwebhook_url = {{ env = \"URL\" }}\nwebhook_secret = {{ env = \"KEY\" }}"
-    );
-    let daemon = Daemon::start(setup, &sections).await;
-    let counted = |samples: &Samples| {
-        ["failed", "delivered", "gone"]
-            .map(|result| samples.value(&format!("calmirror_notifications_total{{result=\"{result}\"}}")))
-    };
-    let of = |numbers: [f64; 3]| move |samples: &Samples| counted(samples) == numbers.map(Some);
-    daemon.until("a failure", of([1.0, 0.0, 0.0])).await;
-    daemon.until("a delivery", of([1.0, 1.0, 0.0])).await;
     daemon.stop().await;
 }
 
