@@ -29,7 +29,7 @@ mod table;
 mod terminal;
 pub mod verify;
 
-use std::path::PathBuf;
+use std::{net::SocketAddr, path::PathBuf};
 
 use anstream::{AutoStream, ColorChoice};
 use clap::{Parser, Subcommand, ValueEnum};
@@ -140,7 +140,7 @@ impl Cli {
                 init_and_check(&args, &mut out, environment).await
             }
             Command::Check(args) if args.health => {
-                check::health::run(self.load(environment, Secrets::LeftAlone), &mut out).await
+                check::health::run(self.listen(environment), &mut out).await
             }
             Command::Check(args) => {
                 let loaded = self.load_quietly(environment, args.secrets())?;
@@ -213,6 +213,12 @@ impl Cli {
         let loaded = Config::load(&path, environment, secrets)?;
         start_logging(&loaded.config)?;
         Ok(loaded)
+    }
+
+    /// Where the daemon of the configuration listens. Nothing is logged.
+    fn listen(&self, environment: &Environment) -> anyhow::Result<Option<SocketAddr>> {
+        let path = Config::find(self.config.as_deref())?;
+        Ok(Config::listen(&path, environment)?)
     }
 }
 

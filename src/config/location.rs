@@ -2,6 +2,7 @@
 
 use std::{
     fs, io,
+    net::SocketAddr,
     path::{Path, PathBuf},
 };
 
@@ -55,31 +56,30 @@ impl Config {
     /// Every fault of the file, of the files it names, and of the variables that override it. Secrets that cannot be read are
     /// faults where they are wanted.
     pub fn load(path: &Path, environment: &Environment, secrets: Secrets) -> Result<Loaded, Faults> {
-        let whole = |message: String, remedy: &str| {
-            let fault = Fault {
-                place: Place::File(path.to_owned()),
-                key: String::new(),
-                message,
-                remedy: remedy.to_owned(),
-            };
-            Faults::new(vec![fault], path)
-        };
-        let bytes = fs::read(path).map_err(|error| {
-            let remedy = match error.kind() {
-                io::ErrorKind::NotFound => "`calmirror init` writes one",
-                io::ErrorKind::PermissionDenied => {
-                    "let the user who runs this read it, or run this as another user"
-                }
-                io::ErrorKind::IsADirectory => "--config names a file",
-                _ => "",
-            };
-            whole(format!("cannot be read: {error}"), remedy)
-        })?;
-        let text = String::from_utf8(bytes)
-            .map_err(|_| whole("is not UTF-8".to_owned(), "save it as plain text"))?;
+        let text = text_of(path)?;
         let mut reading = Reading::new(path, &text, environment, secrets);
         reading.is_on_disk = true;
         Self::judge(&text, reading)
+    }
+
+    /// Reads `server.listen` alone: none where there is no server. Neither faults elsewhere count nor what the file names, so that
+    /// a running daemon is found while somebody edits its configuration.
+    ///
+    /// # Errors
+    /// Where the file cannot be read, and faults of this key.
+    pub fn listen(path: &Path, environment: &Environment) -> Result<Option<SocketAddr>, Faults> {
+        let text = text_of(path)?;
+        let mut reading = Reading::new(path, &text, environment, Secrets::LeftAlone);
+        // What could be read in spite of slips.
+        let (document, _) = DeTable::parse_recoverable(&text);
+        let mut root = Table::from(document.get_ref());
+        overrides::apply(&mut root, &mut reading);
+        let listen = server::read_listen(&root, &mut reading);
+        if reading.faults.is_empty() {
+            Ok(listen)
+        } else {
+            Err(Faults::new(reading.faults, path))
+        }
     }
 
     /// Overrides and checks a configuration's text; `path` is what faults call it and what relative paths are
@@ -121,6 +121,30 @@ impl Config {
             Err(Faults::new(reading.faults, reading.file))
         }
     }
+}
+
+fn text_of(path: &Path) -> Result<String, Faults> {
+    let whole = |message: String, remedy: &str| {
+        let fault = Fault {
+            place: Place::File(path.to_owned()),
+            key: String::new(),
+            message,
+            remedy: remedy.to_owned(),
+        };
+        Faults::new(vec![fault], path)
+    };
+    let bytes = fs::read(path).map_err(|error| {
+        let remedy = match error.kind() {
+            io::ErrorKind::NotFound => "`calmirror init` writes one",
+            io::ErrorKind::PermissionDenied => {
+                "let the user who runs this read it, or run this as another user"
+            }
+            io::ErrorKind::IsADirectory => "--config names a file",
+            _ => "",
+        };
+        whole(format!("cannot be read: {error}"), remedy)
+    })?;
+    String::from_utf8(bytes).map_err(|_| whole("is not UTF-8".to_owned(), "save it as plain text"))
 }
 
 fn read(root: &Table, reading: &mut Reading<'_>) -> Config {

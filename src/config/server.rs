@@ -60,6 +60,19 @@ pub(super) fn read(root: &Table, reading: &mut Reading<'_>) -> Server {
     }
 }
 
+/// Where the daemon listens, for whoever asks it whether it is alive. Whatever else is wrong is no matter; none: nowhere.
+pub(super) fn read_listen(root: &Table, reading: &mut Reading<'_>) -> Option<SocketAddr> {
+    reading.faults.clear();
+    let section = Section::of(root, "server", &KEYS, reading);
+    let listen = match section.text_or_blank("listen", reading) {
+        None => Server::default().listen,
+        Some(said) => address(&said, &section, reading),
+    };
+    let key = section.key("listen");
+    reading.faults.retain(|fault| fault.key == key);
+    listen
+}
+
 /// Names as they stand in `Host`, which has neither scheme nor path.
 fn hosts(section: &Section<'_>, reading: &mut Reading<'_>) -> Vec<String> {
     let hosts = section.texts("hosts", reading);

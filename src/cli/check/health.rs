@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use super::{Finding, Out, Sign, report};
-use crate::{cli::exit::Exit, config::Config};
+use crate::cli::exit::Exit;
 
 /// A container's check gives up later than this.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -42,9 +42,12 @@ enum Ill {
 /// # Errors
 ///
 /// When the line cannot be printed.
-pub(in crate::cli) async fn run(config: anyhow::Result<Config>, out: &mut Out) -> anyhow::Result<Exit> {
-    let asked = match config {
-        Ok(config) => ask(config.server.listen).await,
+pub(in crate::cli) async fn run(
+    listen: anyhow::Result<Option<SocketAddr>>,
+    out: &mut Out,
+) -> anyhow::Result<Exit> {
+    let asked = match listen {
+        Ok(listen) => ask(listen).await,
         Err(error) => return report(out, ill(format!("{error:#}"), None)),
     };
     let finding = match asked {
@@ -117,7 +120,9 @@ impl Ill {
             Self::Off | Self::AnyPort => {
                 Some("give server.listen an address with a port, as in \"127.0.0.1:9470\"")
             }
-            Self::Unreachable(..) => Some("start `calmirror run`, by the same configuration"),
+            Self::Unreachable(..) => Some(
+                "start `calmirror run`, by the same configuration; a daemon that runs may still listen where it said before",
+            ),
             Self::Late(_) => Some("it hangs: its log says what it did last; start it again"),
             Self::NoHttp(_) => Some("another program has the port: set server.listen to another one"),
             Self::Status(..) => Some("its log says what is wrong; start it again"),

@@ -116,10 +116,72 @@ async fn without_an_address_the_line_says_what_is_missing() {
             "{ended}"
         );
     }
-    // A fault of the configuration is no health either, and Docker knows no other code.
+    // An address that is none is no health either, and Docker knows no other code.
+    setup.workplace.set(LISTEN, "here");
+    let ended = setup.run(&["check", "--health"]).await.expect(1);
+    assert!(ended.stdout.contains("is no address with a port"), "{ended}");
+    let ended = setup
+        .run(&["--config", "nowhere.toml", "check", "--health"])
+        .await
+        .expect(1);
+    assert!(ended.stdout.contains("nowhere.toml: cannot be read"), "{ended}");
+}
+
+#[tokio::test]
+async fn a_daemon_is_healthy_whatever_the_file_says_of_anything_but_where_it_listens() {
+    let mut setup = Setup::new(1, 3).await;
+    setup.workplace.unset(LISTEN);
+    setup.configure("[server]\nlisten = \"127.0.0.1:0\"");
+    let mut daemon = setup.workplace.start(&["run"]);
+    let log = daemon.logged("calmirror runs").await;
+    let address = log
+        .split_whitespace()
+        .find_map(|word| word.strip_prefix("listen="));
+    let address = address.expect("it says where").trim_matches('"').to_owned();
+    daemon.logged("pass ended").await;
+    let listen = format!("[server]\nlisten = \"{address}\"\n");
+    let check = async |text: String| {
+        setup.workplace.write("config.toml", &text);
+        loop {
+            let ended = setup.run(&["check", "--health"]).await;
+            if !ended.stdout.contains("status 503") {
+                break ended;
+            }
+        }
+    };
+    for (before, after) in [
+        ("", "tokn = { env = \"T\" }\n[calcom]\nbase_uri = \"x\"\n"),
+        ("", "hosts = 1\ntoken = 2\nshow_values = 3\n"),
+        // Neither is looked for.
+        (
+            "",
+            "token = { file = \"none\" }\n[[clients]]\nusers_file = \"none\"\n",
+        ),
+        ("[clients\nname = acme\n", ""),
+        ("", "[schedule]\ncron = \"* * *\n"),
+        ("", "[log]\nlevel = \n"),
+    ] {
+        let ended = check(format!("{before}{listen}{after}")).await.expect(0);
+        assert!(
+            ended.stdout.contains("is alive") && ended.stderr.is_empty(),
+            "{ended}"
+        );
+    }
+    // What is in force at the next start only is asked at once.
+    let elsewhere = check("[server]\nlisten = \"127.0.0.1:1\"\n".to_owned())
+        .await
+        .expect(1);
+    assert!(
+        elsewhere.stdout.contains("may still listen where it said before"),
+        "{elsewhere}"
+    );
+    // Not so where a variable says it, which stays as it is.
+    let variable = [(LISTEN, address.as_str())];
     setup
         .workplace
-        .write("config.toml", "[calcom]\nbase_uri = \"x\"\n");
-    let ended = setup.run(&["check", "--health"]).await.expect(1);
-    assert!(ended.stdout.contains("base_url"), "{ended}");
+        .run_with(&variable, &["check", "--health"])
+        .await
+        .expect(0);
+    daemon.signal(Signal::SIGTERM);
+    daemon.end().await.expect(0);
 }
