@@ -124,8 +124,10 @@ impl Notifier {
             return Ok(None);
         }
         let ids: Vec<String> = clients.iter().map(|client| client.id.0.clone()).collect();
-        let healths = bounded(health::read(store, clients)).await?;
+        // In this order: whoever tells something in between has changed what is on record, and nothing is decided by a look that
+        // is older than what is on record.
         let notices = bounded(store.notices(&ids, self.pace.lately)).await?;
+        let healths = bounded(health::read(store, clients)).await?;
         for (client, health) in clients.iter().zip(&healths) {
             let notice = notices.get(client.id.as_str()).cloned().unwrap_or_default();
             let Some(Decision { told, due }) = decide(&notice, health) else {

@@ -19,7 +19,9 @@ pub struct Notice {
     pub alarmed: bool,
     /// The pass that first held the set that was last told to be held.
     pub told_held: Option<i64>,
-    /// Something was told within the time after which another set is told.
+    /// When something was last told. What was decided before that is out of date, even if all else is on record as it was.
+    pub told_at: Option<DateTime<Utc>>,
+    /// That was within the time after which another set is told.
     pub told_lately: bool,
     pub due: Option<Due>,
     /// A daemon is sending the message.
@@ -78,6 +80,7 @@ struct Row {
     due: Option<Vec<String>>,
     told_held: Option<i64>,
     due_held: Option<i64>,
+    told_at: Option<DateTime<Utc>>,
     told_lately: bool,
     claimed: bool,
 }
@@ -89,6 +92,7 @@ impl From<Row> for Notice {
             told: row.told,
             alarmed: row.alarmed,
             told_held: row.told_held,
+            told_at: row.told_at,
             told_lately: row.told_lately,
             due: due.map(|(kind, wrong)| Due {
                 kind,
@@ -116,7 +120,7 @@ impl Store {
             Row,
             r#"
             select
-                client_id, now() as "now!", told, alarmed, message_type, due, told_held, due_held,
+                client_id, now() as "now!", told, alarmed, message_type, due, told_held, due_held, told_at,
                 coalesce(told_at > now() - make_interval(secs => $2), false) as "told_lately!",
                 coalesce(claimed_until > now(), false) as "claimed!"
             from client_notices where client_id = any($1)
@@ -161,7 +165,7 @@ impl Store {
             Row,
             r#"
             select
-                client_id, now() as "now!", told, alarmed, message_type, due, told_held, due_held,
+                client_id, now() as "now!", told, alarmed, message_type, due, told_held, due_held, told_at,
                 coalesce(told_at > now() - make_interval(secs => $2), false) as "told_lately!",
                 coalesce(claimed_until > now(), false) as "claimed!"
             from client_notices where client_id = $1

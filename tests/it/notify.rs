@@ -2,6 +2,7 @@
 
 mod channel;
 mod held;
+mod stalled;
 mod tries;
 
 use std::{net::SocketAddr, time::Duration};

@@ -18,7 +18,7 @@ use tokio::{
 };
 use url::Url;
 
-use super::TestDb;
+use super::{TestDb, world::LIMIT};
 
 /// Until it is opened, connections are refused; the port is kept all the same.
 pub(crate) struct Gate {
@@ -38,6 +38,8 @@ struct Loss {
     words: Arc<Mutex<VecDeque<&'static [u8]>>>,
     /// The gate is shut with the loss, so that nobody can ask what became of it.
     shuts: Arc<AtomicBool>,
+    /// Nothing is lost: the gate is frozen before the last word has come through.
+    freezes: Arc<AtomicBool>,
 }
 
 impl Loss {
@@ -150,6 +152,23 @@ impl Gate {
         self.lose_answer(words);
     }
 
+    /// Freezes the gate when the last of these words is on its way, which it then still is.
+    pub(crate) fn freeze_at(&self, words: &[&'static str]) {
+        self.loss.freezes.store(true, Ordering::SeqCst);
+        self.lose_answer(words);
+    }
+
+    /// Waits until the gate is frozen.
+    pub(crate) async fn frozen(&self) {
+        let mut state = self.state.subscribe();
+        let frozen = state.wait_for(|state| *state == State::Frozen);
+        let waited = tokio::time::timeout(LIMIT, frozen).await;
+        assert!(
+            waited.is_ok_and(|state| state.is_ok()),
+            "nobody came by with the words"
+        );
+    }
+
     /// Whether the answer was lost.
     pub(crate) fn has_lost(&self) -> bool {
         self.loss
@@ -201,7 +220,11 @@ where
     tokio::select! {
         () = pump(from_front, to_back, gate.subscribe(), |chunk| {
             if loss.hears(chunk) {
-                losing.store(true, Ordering::SeqCst);
+                if loss.freezes.swap(false, Ordering::SeqCst) {
+                    gate.send_replace(State::Frozen);
+                } else {
+                    losing.store(true, Ordering::SeqCst);
+                }
             }
             true
         }) => {}
