@@ -5,6 +5,7 @@ mod image;
 mod kubernetes;
 mod observability;
 mod passwords;
+mod tools;
 
 use std::path::{Path, PathBuf};
 
