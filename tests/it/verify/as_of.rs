@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Mirrored, edit, found, told};
+use super::{Mirrored, edit, findings, found, summary, told, verify, workplace};
 
 #[tokio::test]
 async fn the_story_is_right_at_every_instant() {
@@ -188,4 +188,66 @@ async fn a_history_that_was_replaced_is_found() {
         store.close().await;
         pool.close().await;
     }
+}
+
+/// As docs/output.md has them.
+#[tokio::test]
+async fn what_fails_says_with_which_error_and_of_which_instant() {
+    const ERROR: &str = "the database refused: division by zero (22012)";
+    let (db, store, pool) = told().await;
+    broken(
+        &pool,
+        "'version', latest.version",
+        "'version', 1 / (latest.user_id - 105)",
+    )
+    .await;
+    let lines = verify(&workplace(&db.url(), ""), &["--instants", "3"], 1)
+        .await
+        .json();
+    let instants = &summary(&lines)["instants"];
+    assert_eq!(instants.as_array().map(Vec::len), Some(3), "{lines:#?}");
+    let found = findings(&lines);
+    let failed: Vec<_> = found
+        .iter()
+        .filter(|finding| finding["fault"] == "fails")
+        .collect();
+    assert!(!failed.is_empty(), "{lines:#?}");
+    for finding in failed {
+        assert_eq!(finding["finding"], "as_of");
+        assert_eq!(finding["error"], ERROR, "{finding}");
+        assert!(finding["user_id"].is_null(), "{finding}");
+    }
+    for finding in found {
+        let instants = instants.as_array().into_iter().flatten();
+        assert_eq!(
+            instants.filter(|instant| **instant == finding["instant"]).count(),
+            1,
+            "{finding}"
+        );
+    }
+    store.close().await;
+    pool.close().await;
+
+    let (db, store, pool) = told().await;
+    let statement = "alter view managed_users_history rename to was;
+        create view managed_users_history as
+            select *, 1 / (user_id - user_id) as nothing from was";
+    edit(&pool, statement).await;
+    let lines = verify(&workplace(&db.url(), ""), &["--instants", "1"], 1)
+        .await
+        .json();
+    let found = findings(&lines);
+    let [finding] = &found[..] else {
+        panic!("{lines:#?}")
+    };
+    assert_eq!(
+        (&finding["finding"], &finding["fault"], &finding["error"]),
+        (&json!("history"), &json!("fails"), &json!(ERROR))
+    );
+    assert!(
+        finding.get("instant").is_none() && finding["user_id"].is_null(),
+        "{finding}"
+    );
+    store.close().await;
+    pool.close().await;
 }

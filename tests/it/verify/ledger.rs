@@ -168,3 +168,44 @@ async fn a_row_whose_ledger_is_in_doubt_is_not_repaired() {
     store.close().await;
     pool.close().await;
 }
+
+/// As docs/output.md has them.
+#[tokio::test]
+async fn a_fault_of_the_ledger_says_which_version_should_come_and_which_column_is_malformed() {
+    for (damage, fault, key, value) in [
+        (
+            "delete from managed_user_changes where user_id = 101 and version = 2",
+            "gap",
+            "expected",
+            json!(2),
+        ),
+        (
+            "update managed_user_changes set changed = '{\"time_zone\": 5}' where user_id = 101 and version = 2",
+            "malformed",
+            "column",
+            json!("changed"),
+        ),
+        (
+            "update managed_user_changes set after = '[1]' where user_id = 101 and version = 2",
+            "malformed",
+            "column",
+            json!("after"),
+        ),
+    ] {
+        let (db, store, pool) = told().await;
+        edit(&pool, damage).await;
+        let lines = verify(&workplace(&db.url(), ""), &["--instants", "0"], 1)
+            .await
+            .json();
+        let found = findings(&lines);
+        let of_fault = found.iter().find(|finding| finding["fault"] == fault);
+        let of_fault = of_fault.unwrap_or_else(|| panic!("{damage}: {lines:#?}"));
+        assert_eq!(of_fault[key], value, "{damage}: {of_fault}");
+        let others = found.iter().filter(|finding| finding["fault"] != fault);
+        for other in others {
+            assert!(other.get(key).is_none(), "{damage}: {other}");
+        }
+        store.close().await;
+        pool.close().await;
+    }
+}

@@ -19,7 +19,9 @@ struct Row {
     is_optional: bool,
 }
 
-/// What no run of the test provokes; tests of their own do.
+/// What no run of the test provokes. Tests of their own do, and read what they say:
+/// `a_fault_of_the_ledger_says_which_version_should_come_and_which_column_is_malformed` and
+/// `what_fails_says_with_which_error_and_of_which_instant`.
 const RARE: [(&str, &str); 4] = [
     ("verify: a finding", "expected"),
     ("verify: a finding", "column"),
