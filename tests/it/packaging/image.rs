@@ -145,3 +145,19 @@ fn the_image_is_no_roots_and_asks_the_program_whether_it_is_well() {
         assert!(line(start).contains('['), "{}", line(start));
     }
 }
+
+/// There is no engine here.
+#[test]
+fn the_image_is_built_and_started_in_ci() {
+    let workflow = super::yaml(".github/workflows/ci.yml");
+    let steps = workflow["jobs"]["image"]["steps"].as_sequence();
+    let steps = steps.expect("there is a job for the image").iter();
+    let runs: Vec<_> = steps.filter_map(|step| step["run"].as_str()).collect();
+    assert_eq!(
+        runs,
+        [
+            "docker build --tag calmirror .",
+            "docker run --rm --read-only calmirror --version"
+        ]
+    );
+}
