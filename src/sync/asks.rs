@@ -23,6 +23,8 @@ pub(super) struct Batch {
     pub(super) units: Vec<Option<UnitId>>,
     /// They were missing from an answer that had so many other users, and may have been cut off.
     pub(super) cut_at: Option<usize>,
+    /// A request for them was refused, and one of them was found by its id since then.
+    pub(super) on_trial: bool,
     bytes: usize,
 }
 
@@ -51,6 +53,11 @@ impl Batch {
 
     pub(super) fn place_of(&self, user: UserId) -> Option<usize> {
         self.targets.binary_search_by_key(&user, |target| target.id).ok()
+    }
+
+    pub(super) fn take_first(&mut self) -> Option<(Target, Option<UnitId>)> {
+        let target = (!self.targets.is_empty()).then(|| self.targets.remove(0))?;
+        Some((target, self.units.remove(0)))
     }
 
     /// Those of whom nothing was seen.

@@ -1,6 +1,8 @@
 //! Asking, a bounded number of requests at a time.
 
+mod failure;
 mod listing;
+mod trial;
 
 use std::panic;
 
@@ -9,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 pub(super) use listing::{End, Listing, list};
+use trial::Trial;
 
 use super::{
     Course,
@@ -17,17 +20,9 @@ use super::{
     queue::{Sender, Sighting},
 };
 use crate::{
-    calcom::{Disposition, Error, Lesson, Roll, Scope, Source},
-    model::{ClientId, Fingerprint, Observation, Seen, UserId},
+    calcom::{Error, Lesson, Roll, Source},
+    model::{ClientId, Fingerprint, Observation, Seen},
 };
-
-/// So many requests in a row without an answer, each after its retries, mean that Cal.com is away: asking for the others
-/// would only take long.
-const MAX_UNAVAILABLE_IN_A_ROW: u32 = 10;
-
-/// So many in a row for any reason mean the same, or that what answers is not Cal.com. More than the above, since some
-/// reasons are a single user's, and users of a kind may stand together.
-const MAX_FAILURES_IN_A_ROW: u32 = 100;
 
 /// So many users that no request by addresses found, and that are there under the very address, mean that the server does not find
 /// users by address: unless more were found so.
@@ -35,10 +30,6 @@ const MAX_OVERLOOKED: u64 = 20;
 
 /// A cap on the users of an answer that is lower is no cap, but chance.
 const FEWEST_USERS: usize = 10;
-
-/// So many requests for several users in a row that fail for want of an answer mean that Cal.com is away, rather than that
-/// one of the users is too much for it: halves of 250 are down to one before.
-const MAX_HALVED_IN_A_ROW: u32 = 20;
 
 /// What a pass does with what it sees.
 pub(super) struct Delivery<'a> {
@@ -145,6 +136,7 @@ pub(super) async fn fetch<S: Source>(
         halved_in_a_row: 0,
         found: 0,
         overlooked: 0,
+        trial: None,
     };
     let mut under_way = FuturesUnordered::new();
     let mut more = true;
@@ -165,7 +157,8 @@ pub(super) async fn fetch<S: Source>(
                 break;
             }
             Some(answered) = under_way.next(), if !under_way.is_empty() => Either::Left(answered),
-            ask = asks.recv(), if has_room && more => Either::Right(ask),
+            // While it is open whether users can be asked for by address, no others are.
+            ask = asks.recv(), if has_room && more && fetching.trial.is_none() => Either::Right(ask),
         };
         match next {
             Either::Left(answered) => {
@@ -218,6 +211,8 @@ struct Fetching<'a, S> {
     found: u64,
     /// Users that none found although they are there.
     overlooked: u64,
+    /// A request by addresses was refused, and it is open why.
+    trial: Option<Trial>,
 }
 
 impl<S: Source> Fetching<'_, S> {
@@ -226,6 +221,7 @@ impl<S: Source> Fetching<'_, S> {
         match answered {
             Answered::One(one, Ok(seen)) => {
                 self.is_answered();
+                self.hear_control(one.target.id, true);
                 if one.missed && is_where_it_was(&one, &seen) {
                     self.overlooked += 1;
                     if self.overlooked > MAX_OVERLOOKED && self.overlooked > self.found {
@@ -236,8 +232,16 @@ impl<S: Source> Fetching<'_, S> {
                     .deliver(seen, one.target.fingerprint, one.unit, self.course)
                     .await
             }
-            Answered::One(one, Err(error)) => self.fail(one.target.id, 1, error),
-            Answered::Many(batch, Ok(roll)) => self.take_roll(batch, roll).await,
+            Answered::One(one, Err(error)) => {
+                self.hear_control(one.target.id, false);
+                self.fail(one.target.id, 1, error)
+            }
+            Answered::Many(batch, Ok(roll)) => {
+                if batch.on_trial {
+                    self.end_trial();
+                }
+                self.take_roll(batch, roll).await
+            }
             Answered::Many(batch, Err(error)) => self.take_failure(batch, error),
         }
     }
@@ -288,65 +292,6 @@ impl<S: Source> Fetching<'_, S> {
             return true;
         }
         self.again.extend(missing.one_by_one(true).rev());
-        true
-    }
-
-    fn take_failure(&mut self, batch: Batch, error: Error) -> bool {
-        match error.scope() {
-            Scope::Size => {
-                if let Error::TooLong { bytes } = error {
-                    self.source.learn(Lesson::TooManyBytes(bytes));
-                }
-                if error.is_unavailable() {
-                    self.halved_in_a_row += 1;
-                    if self.halved_in_a_row >= MAX_HALVED_IN_A_ROW {
-                        self.course.unanswered += batch.len() as u64;
-                        self.course.stopped = Some(error);
-                        return false;
-                    }
-                }
-                tracing::debug!(users = batch.len(), error = %error, "a request for many users is halved");
-                let halves = batch.halves(self.client, &self.source.reach());
-                self.again.extend(halves.into_iter().rev());
-                true
-            }
-            Scope::Route => {
-                match error {
-                    Error::LimitRefused { max } => {
-                        let most = max.unwrap_or(batch.len() / 2).min(batch.len() - 1);
-                        self.source.learn(Lesson::AtMostUsers(most));
-                    }
-                    _ => self.source.learn(Lesson::NotByAddresses),
-                }
-                tracing::debug!(users = batch.len(), error = %error, "users are asked for otherwise");
-                let asks = batch.cut(self.client, &self.source.reach());
-                self.again.extend(asks.into_iter().rev());
-                true
-            }
-            Scope::Client => {
-                let first = batch.targets.first().map_or(UserId(0), |target| target.id);
-                self.fail(first, batch.len() as u64, error)
-            }
-        }
-    }
-
-    /// Nothing was learned of so many users.
-    fn fail(&mut self, first: UserId, users: u64, error: Error) -> bool {
-        tracing::debug!(user.id = first.0, users, error = %error, "nothing was learned of a user");
-        self.course.unanswered += users;
-        self.failures_in_a_row += 1;
-        // A refusal of one user, as opposed to trouble, is neither here nor there.
-        if error.disposition() == Disposition::Retry || error.is_unavailable() {
-            self.unavailable_in_a_row += 1;
-        }
-        if error.disposition() == Disposition::StopClient
-            || self.unavailable_in_a_row >= MAX_UNAVAILABLE_IN_A_ROW
-            || self.failures_in_a_row >= MAX_FAILURES_IN_A_ROW
-        {
-            self.course.stopped = Some(error);
-            return false;
-        }
-        self.course.first_unanswered.get_or_insert((first, error));
         true
     }
 }

@@ -3,6 +3,7 @@
 mod discovery;
 mod equality;
 mod fingerprints;
+mod lessons;
 mod resuming;
 mod traps;
 
