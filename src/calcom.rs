@@ -8,6 +8,7 @@ mod budget;
 mod client;
 mod error;
 mod lessons;
+mod refused;
 mod wire;
 
 use std::{collections::HashMap, future::Future, time::Duration};
@@ -19,6 +20,7 @@ pub(crate) use budget::BURST_DIVISOR;
 pub(crate) use client::install_crypto;
 pub use client::{Api, ApiClient};
 pub use error::{Disposition, Error, Flaw, Obstacle, Refusal, Said, Scope};
+pub use refused::RefusedAddresses;
 pub use wire::{Answer, decode_answer, decode_page, decode_roll, decode_seen};
 
 /// What can be asked of one client's users. Implemented by the HTTP client, and by scripts in tests. Clones are the same source: each
@@ -80,6 +82,14 @@ pub trait Source: Clone + Send + Sync + 'static {
 
     /// What the server shows of itself by an answer, or the want of one.
     fn learn(&self, lesson: Lesson);
+
+    /// The server takes this user's address for none. It is remembered of a bounded number of users, and as long as a lesson is.
+    fn learn_refused(&self, _user: &Target) {}
+
+    /// The users whose addresses the server was seen to take for none, as of now.
+    fn refused_addresses(&self) -> RefusedAddresses {
+        RefusedAddresses::default()
+    }
 
     /// A pass begins: what is told once a pass may be told again.
     fn begin_pass(&self) {}

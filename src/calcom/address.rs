@@ -9,16 +9,25 @@ use crate::model::ClientId;
 ///
 /// The suffix stays where Cal.com would not add it again: where nothing is left of the local part, or another one is.
 pub fn bare_address<'a>(email: &'a str, client: &ClientId) -> Cow<'a, str> {
-    match parts(email, client) {
-        (whole, "") => Cow::Borrowed(whole),
-        (local, domain) => Cow::Owned([local, domain].concat()),
+    let (local, domain) = parts(email, client);
+    if local.len() + domain.len() == email.len() {
+        Cow::Borrowed(email)
+    } else {
+        Cow::Owned([local, domain].concat())
     }
 }
+
+/// The longest local part, in bytes, that Cal.com's check of an address lets pass: that of an address as it is asked for, before the
+/// suffix is added.
+const MAX_LOCAL: usize = 64;
 
 /// The bytes that an address takes in a request, its separator included. `None`: it cannot be asked for so, because the request
 /// would be another one, or is sure to be refused.
 pub fn address_bytes(email: &str, client: &ClientId) -> Option<usize> {
     let (local, domain) = parts(email, client);
+    if local.len() > MAX_LOCAL {
+        return None;
+    }
     let taken = taken(local)? + taken(domain)?;
     let bytes = 1 + taken;
     (!email.is_empty() && bytes <= Reach::ADDRESS_BYTES).then_some(bytes)
@@ -91,14 +100,15 @@ const fn is_plain(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'@')
 }
 
-/// The address in two parts, between which the suffix was; all of it in the first part if it stays.
+/// The address in two parts, between which the suffix was if it does not stay; the second one begins with the last at sign.
 fn parts<'a>(email: &'a str, client: &ClientId) -> (&'a str, &'a str) {
-    let split = email.rfind('@').and_then(|at| {
-        let (local, domain) = email.split_at(at);
-        let bare = without_suffix(local, client)?;
-        (!bare.is_empty() && !holds_suffix(bare, client)).then_some((bare, domain))
-    });
-    split.unwrap_or((email, ""))
+    let Some((local, domain)) = email.rfind('@').map(|at| email.split_at(at)) else {
+        return (email, "");
+    };
+    match without_suffix(local, client) {
+        Some(bare) if !bare.is_empty() && !holds_suffix(bare, client) => (bare, domain),
+        _ => (local, domain),
+    }
 }
 
 fn without_suffix<'a>(local: &'a str, client: &ClientId) -> Option<&'a str> {
@@ -166,9 +176,19 @@ mod tests {
         for email in ["", "a,b@x.org", "a\n@x.org", "a\u{0}@x.org", "a\u{85}@x.org"] {
             assert_eq!(bytes(email), None, "{email:?}");
         }
-        let longest = "a".repeat(Reach::ADDRESS_BYTES - 1);
+        let longest = format!("a@{}", "b".repeat(Reach::ADDRESS_BYTES - 3));
         assert_eq!(bytes(&longest), Some(Reach::ADDRESS_BYTES));
-        assert_eq!(bytes(&format!("{longest}a")), None);
+        assert_eq!(bytes(&format!("{longest}b")), None);
+        // As many bytes as the server lets pass, with the suffix that it adds; and one more.
+        let local = "é".repeat(32);
+        assert_eq!(bytes(&format!("{local}+clx0@x.org")), Some(32 * 6 + 7));
+        assert_eq!(bytes(&format!("{local}a+clx0@x.org")), None);
+        assert_eq!(bytes(&format!("{local}a@x.org")), None);
+        assert_eq!(
+            bytes("\"a b\"+clx0@x.org"),
+            Some(18),
+            "what is quoted is fine without the suffix"
+        );
     }
 
     proptest! {
@@ -177,7 +197,7 @@ mod tests {
             let pushed = pushed(&email);
             match address_bytes(&email, &client()) {
                 Some(bytes) => prop_assert_eq!(bytes, pushed.len() + 1),
-                None => prop_assert!(email.contains(',')),
+                None => prop_assert!(email.contains(',') || bare(&email).rfind('@') > Some(MAX_LOCAL)),
             }
             prop_assert!(pushed.is_ascii());
             let query = format!("emails={pushed}");

@@ -18,8 +18,8 @@ use secrecy::SecretString;
 use url::Url;
 
 use super::{
-    Answer, Error, Lesson, OrganizationPage, Reach, Roll, Source, body::Bodies, budget::Budget, decode_page,
-    decode_roll, decode_seen, lessons::Lessons, wire::decode_organization_page,
+    Answer, Error, Lesson, OrganizationPage, Reach, RefusedAddresses, Roll, Source, body::Bodies,
+    budget::Budget, decode_page, decode_roll, decode_seen, lessons::Lessons, wire::decode_organization_page,
 };
 use crate::{
     config,
@@ -230,6 +230,14 @@ impl Source for ApiClient {
                  none has more bytes of them"
             ),
         }
+    }
+
+    fn learn_refused(&self, user: &Target) {
+        self.0.kept.lessons.learn_refused(user);
+    }
+
+    fn refused_addresses(&self) -> RefusedAddresses {
+        self.0.kept.lessons.refused()
     }
 
     fn begin_pass(&self) {

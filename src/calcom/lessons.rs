@@ -7,7 +7,8 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{Lesson, Reach};
+use super::{Lesson, Reach, RefusedAddresses};
+use crate::model::Target;
 
 /// Servers are upgraded: what is not shown again is forgotten.
 const BELIEVED_FOR: Duration = Duration::from_secs(24 * 60 * 60);
@@ -24,6 +25,11 @@ struct Learned {
     users: Option<(usize, Instant)>,
     address_bytes: Option<(usize, Instant)>,
     not_by_addresses: Option<Instant>,
+    refused: RefusedAddresses,
+}
+
+pub(super) fn is_believed(since: Instant, now: Instant) -> bool {
+    now.saturating_duration_since(since) < BELIEVED_FOR
 }
 
 impl Lessons {
@@ -54,6 +60,14 @@ impl Lessons {
         (after != before).then_some(after)
     }
 
+    pub(super) fn learn_refused(&self, target: &Target) {
+        self.learned().refused.add(target, Instant::now());
+    }
+
+    pub(super) fn refused(&self) -> RefusedAddresses {
+        self.learned().refused.at(Instant::now())
+    }
+
     fn learned(&self) -> MutexGuard<'_, Learned> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -61,15 +75,14 @@ impl Lessons {
 
 impl Learned {
     fn reach(&self, now: Instant) -> Reach {
-        let is_believed = |since: Instant| now.saturating_duration_since(since) < BELIEVED_FOR;
         let believed = |lesson: Option<(usize, Instant)>| {
             let (value, since) = lesson?;
-            is_believed(since).then_some(value)
+            is_believed(since, now).then_some(value)
         };
         Reach {
             users: believed(self.users).unwrap_or(Reach::USERS),
             address_bytes: believed(self.address_bytes).unwrap_or(Reach::ADDRESS_BYTES),
-            by_addresses: !self.not_by_addresses.is_some_and(is_believed),
+            by_addresses: !self.not_by_addresses.is_some_and(|since| is_believed(since, now)),
         }
     }
 }

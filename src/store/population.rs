@@ -10,7 +10,7 @@ const SLICE: usize = 10_000;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counted {
     pub users: u64,
-    /// Whose address is known and can be asked for: one with a comma or a space in it cannot.
+    /// Whose address is known and can be asked for: one with a comma or a space in it cannot, nor one whose local part is too long.
     pub with_address: u64,
     /// What these addresses take in URLs: without their `+<clientId>`, percent-encoded, with a separator each.
     pub address_bytes: u64,
@@ -86,7 +86,7 @@ async fn count_listed(
         r#"
         select
             count(*) as "users!",
-            count(*) filter (where address !~ '[, ]') as "with_address!",
+            count(*) filter (where address !~ '[, ]|^[^@]{65}') as "with_address!",
             coalesce(
                 -- Three bytes for each that is not sent as it is, and the separator. Most addresses have none such, which is
                 -- found out much faster than how many there are.
@@ -94,7 +94,7 @@ async fn count_listed(
                     when address ~ '[^A-Za-z0-9._~@-]'
                         then 2 * octet_length(regexp_replace(address, '[A-Za-z0-9._~@-]+', '', 'g'))
                     else 0
-                end) filter (where address !~ '[, ]'),
+                end) filter (where address !~ '[, ]|^[^@]{65}'),
                 0
             ) as "address_bytes!"
         from (
@@ -126,13 +126,13 @@ async fn count_live(tx: &mut Tx, client: &ClientId, counted: &mut Counted) -> Re
             r#"
             select
                 count(*) as "users!",
-                count(*) filter (where address !~ '[, ]') as "with_address!",
+                count(*) filter (where address !~ '[, ]|^[^@]{65}') as "with_address!",
                 coalesce(
                     sum(octet_length(address) + 1 + case
                         when address ~ '[^A-Za-z0-9._~@-]'
                             then 2 * octet_length(regexp_replace(address, '[A-Za-z0-9._~@-]+', '', 'g'))
                         else 0
-                    end) filter (where address !~ '[, ]'),
+                    end) filter (where address !~ '[, ]|^[^@]{65}'),
                     0
                 ) as "address_bytes!",
                 max(id) as last

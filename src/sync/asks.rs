@@ -89,6 +89,19 @@ impl Batch {
             .map(move |(target, unit)| Ask::One(One { target, unit, missed }))
     }
 
+    /// Both halves as they are, also where that is one user.
+    pub(super) fn split(mut self) -> [Self; 2] {
+        let middle = self.len() / 2;
+        let second = Self {
+            targets: self.targets.split_off(middle),
+            units: self.units.split_off(middle),
+            cut_at: self.cut_at,
+            ..Self::default()
+        };
+        self.on_trial = false;
+        [self, second]
+    }
+
     /// The same users in requests that are within this reach, and in half of this one at most.
     pub(super) fn halves(self, client: &ClientId, reach: &Reach) -> Vec<Ask> {
         let half = Reach {

@@ -128,6 +128,9 @@ impl Beforehand {
             // Which ones is found out page by page.
             population.with_address = population.users;
         }
+        // Of these it is known that each is asked for by its id.
+        let refused = pass.source.refused_addresses().count();
+        population.with_address = population.with_address.saturating_sub(refused);
         if everyone && self.plan == FetchPlan::Auto {
             // Beside the list, which is asked for in any case where it may be whole.
             self.plan = FetchPlan::Bulk;

@@ -13,7 +13,7 @@ use super::{
     watched::Watched,
 };
 use crate::{
-    calcom::{self, Source},
+    calcom::{self, Reach, Source},
     config::FetchPlan,
     model::{Target, UserId},
     store::{self, KnownTarget, Unsettled},
@@ -241,9 +241,15 @@ impl<S: Source> Targets<'_, '_, S> {
     ) -> Result<(), Halt> {
         let mut reach = self.pass.source.reach();
         reach.by_addresses &= self.plan == FetchPlan::Bulk;
+        let by_id = Reach {
+            by_addresses: false,
+            ..reach
+        };
+        let refused = self.pass.source.refused_addresses();
         let mut asks = Vec::new();
         for target in targets {
-            batches.add(target, unit, &reach, &mut asks);
+            let reach = if refused.contains(&target) { &by_id } else { &reach };
+            batches.add(target, unit, reach, &mut asks);
         }
         self.send(asks).await
     }

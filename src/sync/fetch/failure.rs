@@ -4,7 +4,7 @@ use super::Fetching;
 use crate::{
     calcom::{Disposition, Error, Lesson, Scope, Source},
     model::UserId,
-    sync::asks::Batch,
+    sync::asks::{Ask, Batch},
 };
 
 /// So many requests in a row without an answer, each after its retries, mean that Cal.com is away: asking for the others
@@ -24,6 +24,10 @@ impl<S: Source> Fetching<'_, S> {
     pub(super) fn take_failure(&mut self, batch: Batch, error: Error) -> bool {
         let on_trial = batch.on_trial;
         let goes_on = match (error.scope(), &error) {
+            (_, Error::InvalidAddress(_)) => {
+                self.narrow_down(batch);
+                true
+            }
             (Scope::Size, _) => self.halve(batch, error),
             (Scope::Route, Error::LimitRefused { max }) => {
                 let most = max.unwrap_or(batch.len() / 2).min(batch.len().saturating_sub(1));
@@ -46,6 +50,17 @@ impl<S: Source> Fetching<'_, S> {
             self.end_trial();
         }
         goes_on
+    }
+
+    /// The server takes one of the addresses for none. Down to the last two each is asked for by its address, so that it is known whose it is.
+    fn narrow_down(&mut self, batch: Batch) {
+        if let [target] = &batch.targets[..] {
+            tracing::debug!(user.id = target.id.0, "cal.com takes the user's address for none");
+            self.source.learn_refused(target);
+            self.again.extend(batch.one_by_one(false));
+        } else {
+            self.again.extend(batch.split().into_iter().rev().map(Ask::Many));
+        }
     }
 
     fn halve(&mut self, batch: Batch, error: Error) -> bool {

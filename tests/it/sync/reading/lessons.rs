@@ -5,6 +5,8 @@ use calmirror::{
     simulator::{Answer, EmailFilter, Lists, Refusal, RouteKind, Script, Target},
 };
 
+use serde_json::{Value, json};
+
 use super::filled;
 use crate::support::world::World;
 
@@ -112,4 +114,75 @@ async fn a_refused_request_none_of_whose_users_is_found_teaches_nothing() {
     );
     let report = world.pass().await;
     assert_eq!((report.unchanged, report.requests), (4, 1));
+}
+
+/// Gives a user another address, whatever the server would say of it.
+fn readdress(world: &World, user: i64, email: &str) {
+    let record = world.simulator.user_json(user).expect("the user is there");
+    let mut record: Value = serde_json::from_slice(&record).expect("it is JSON");
+    record["email"] = json!(email);
+    world
+        .simulator
+        .place_raw(world.client_id(), user, record.to_string())
+        .expect("the record can be placed");
+}
+
+#[tokio::test]
+async fn addresses_that_the_server_refuses_are_narrowed_down_once_a_day() {
+    let mut world = filled(600).await;
+    let users = world.users();
+    let culprits = [users[3], users[4], users[300], users[599]];
+    for (user, email) in
+        culprits
+            .iter()
+            .zip(["no@", ".dots.@example.com", "@example.com", "a..b@example.com"])
+    {
+        readdress(&world, *user, email);
+    }
+    assert_eq!(world.pass().await.updated, 4);
+    let report = world.pass().await;
+    assert_eq!((report.outcome, report.unchanged), (RunOutcome::NoChange, USERS));
+    assert!(
+        report.requests > 30,
+        "each is searched for: {} requests",
+        report.requests
+    );
+    let others = async |most, why| {
+        let report = world.pass().await;
+        assert_eq!(report.observed, USERS, "{why}");
+        assert!(report.requests <= most, "{why}: {} requests", report.requests);
+    };
+    others(BATCHES + 4, "all four are known").await;
+    // Another address is tried again.
+    readdress(
+        &world,
+        users[4],
+        &format!("fine+{}@example.com", world.client_id()),
+    );
+    others(BATCHES + 4, "it is not known yet that one is fine").await;
+    others(BATCHES + 3, "it is known").await;
+    // What a pass foretells has them.
+    world.client.requests_per_minute = 1;
+    world.client.fetch = calmirror::config::FetchPlan::Bulk;
+    let foretold = async || {
+        world.pass().await;
+        world
+            .value::<i64>("select planned_requests from sync_runs order by run_id desc limit 1")
+            .await
+    };
+    let planned = foretold().await;
+    assert!((6..=8).contains(&planned), "{planned}");
+}
+
+#[tokio::test]
+async fn an_address_that_is_too_long_for_the_server_is_not_asked_for() {
+    let world = filled(600).await;
+    for (user, bytes) in [(5, 64), (6, 65), (7, 200)] {
+        let email = format!("{}+{}@example.com", "x".repeat(bytes), world.client_id());
+        readdress(&world, world.users()[user], &email);
+    }
+    assert_eq!(world.pass().await.updated, 3);
+    let report = world.pass().await;
+    assert_eq!((report.outcome, report.unchanged), (RunOutcome::NoChange, USERS));
+    assert!(report.requests <= BATCHES + 2, "{} requests", report.requests);
 }
