@@ -32,6 +32,12 @@ impl UserSet {
         usize::try_from(self.0.len()).unwrap_or(usize::MAX)
     }
 
+    /// How many come after the given one.
+    pub fn len_after(&self, after: Option<UserId>) -> usize {
+        let up_to = after.map_or(0, |after| self.0.rank(to_bits(after)));
+        usize::try_from(self.0.len() - up_to).unwrap_or(usize::MAX)
+    }
+
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -159,6 +165,7 @@ mod tests {
             let list: Vec<i64> = expected.iter().copied().collect();
             prop_assert_eq!(ids(set.iter()), list.clone());
             prop_assert_eq!(set.len(), list.len());
+            prop_assert_eq!(set.len_after(None), list.len());
             prop_assert_eq!(set.is_empty(), list.is_empty());
             prop_assert_eq!(set.first(), list.first().copied().map(UserId));
             prop_assert_eq!(set.last(), list.last().copied().map(UserId));
@@ -172,6 +179,7 @@ mod tests {
                 prop_assert_eq!(places, (on..).zip(list[on..].iter().copied()).collect::<Vec<_>>());
                 let after: Vec<_> = set.pages_after(Some(UserId(user)), most).map(ids).collect();
                 let rest = &list[list.partition_point(|id| *id <= user)..];
+                prop_assert_eq!(set.len_after(Some(UserId(user))), rest.len());
                 prop_assert_eq!(after, rest.chunks(most).map(<[i64]>::to_vec).collect::<Vec<_>>());
             }
             let union = set.union(&others.iter().copied().map(UserId).collect());

@@ -1,5 +1,7 @@
 //! How many users a pass will ask for, and what is known of them: counted by the database, slice by slice.
 
+use std::ops::AddAssign;
+
 use super::{Error, Store, tx::Tx};
 use crate::model::{ClientId, UserId, UserSet};
 
@@ -32,9 +34,18 @@ impl Counted {
     }
 }
 
+impl AddAssign for Counted {
+    fn add_assign(&mut self, more: Self) {
+        self.users += more.users;
+        self.with_address += more.with_address;
+        self.address_bytes += more.address_bytes;
+    }
+}
+
 impl Store {
     /// Counts the users that a pass over a client will ask for: those of `listed`, and with `everyone` also
-    /// the client's live users in the mirror. Forgotten users are not asked for.
+    /// the client's live users in the mirror. Forgotten users are not asked for, and neither is who has an id up to `after`; with
+    /// `everyone`, of the live users only.
     ///
     /// The address of a live user is the mirror's; that of another one what `given` says of a slice of `listed`, in its order.
     ///
@@ -47,14 +58,15 @@ impl Store {
         listed: &UserSet,
         given: impl Fn(&[UserId]) -> Vec<(UserId, String)>,
         everyone: bool,
+        after: Option<UserId>,
     ) -> Result<Counted, Error> {
         let mut counted = Counted::default();
         let mut tx = self.begin().await?;
-        for ids in listed.pages(SLICE) {
+        for ids in listed.pages_after(after.filter(|_| !everyone), SLICE) {
             counted.add(&count_listed(&mut tx, client, &ids, &given(&ids), everyone).await?);
         }
         if everyone {
-            count_live(&mut tx, client, &mut counted).await?;
+            count_live(&mut tx, client, after, &mut counted).await?;
         }
         tx.rollback().await?;
         Ok(counted)
@@ -119,8 +131,13 @@ async fn count_listed(
 }
 
 /// Counts the client's live users. None of them is a forgotten one, who has no row.
-async fn count_live(tx: &mut Tx, client: &ClientId, counted: &mut Counted) -> Result<(), Error> {
-    let mut after = i64::MIN;
+async fn count_live(
+    tx: &mut Tx,
+    client: &ClientId,
+    after: Option<UserId>,
+    counted: &mut Counted,
+) -> Result<(), Error> {
+    let mut after = after.map_or(i64::MIN, |after| after.0);
     loop {
         let row = sqlx::query!(
             r#"

@@ -13,7 +13,7 @@ use crate::{
     calcom::Source,
     compare::AnnouncedFields,
     config::FetchPlan,
-    model::UserId,
+    model::{UserId, UserSet},
     store::{Counted, Error, Run, Unsettled},
 };
 
@@ -68,26 +68,26 @@ impl Beforehand {
             before.unsettled = prior.unsettled;
             before.renews = prior.most_respelled;
         }
+        if let Some((run, resumed)) = run.and_then(|run| Some((run, run.resumed?))) {
+            before.going_on = GoingOn {
+                done_to: resumed.done_to,
+                since: Some(resumed.began_at),
+                troubled: with_retries(|| store.troubled(run)).await?,
+            };
+            let troubled = &mut before.going_on.troubled;
+            troubled.retain(|user| watched.contains(*user));
+            if !troubled.is_empty() {
+                // One who should answer, for a control.
+                let (client, but) = (&pass.client.id, troubled.clone());
+                let control = with_retries(|| store.live_among(client, watched.only(), &but, 1)).await?;
+                troubled.extend(control.into_iter().filter(|user| Some(*user) <= resumed.done_to));
+                troubled.sort_unstable();
+            }
+        }
         before.choose(pass, watched, tables).await?;
         if let Some(run) = run {
             let Expected { users, requests } = before.expected;
             with_retries(|| store.note_plan(run, before.plan.as_str(), users, requests)).await?;
-            if let Some(resumed) = &run.resumed {
-                before.going_on = GoingOn {
-                    done_to: resumed.done_to,
-                    since: Some(resumed.began_at),
-                    troubled: with_retries(|| store.troubled(run)).await?,
-                };
-                let troubled = &mut before.going_on.troubled;
-                troubled.retain(|user| watched.contains(*user));
-                if !troubled.is_empty() {
-                    // One who should answer, for a control.
-                    let (client, but) = (&pass.client.id, troubled.clone());
-                    let control = with_retries(|| store.live_among(client, watched.only(), &but, 1)).await?;
-                    troubled.extend(control.into_iter().filter(|user| Some(*user) <= resumed.done_to));
-                    troubled.sort_unstable();
-                }
-            }
         }
         Ok(before)
     }
@@ -102,8 +102,19 @@ impl Beforehand {
         let (store, client) = (pass.store, &pass.client.id);
         let reach = pass.source.reach();
         let everyone = watched.is_everyone();
-        let listed = watched.ids().len() as u64;
-        if self.plan == FetchPlan::Auto && listed > LISTED as u64 && pass.client.requests_per_minute == 0 {
+        // A list shows everyone whatever is done already, so it is no alternative when a pass goes on.
+        let goes_on = self.going_on.done_to.is_some();
+        let after = self.going_on.done_to.filter(|_| self.plan != FetchPlan::List);
+        let troubled: UserSet = after
+            .iter()
+            .flat_map(|_| &self.going_on.troubled)
+            .copied()
+            .collect();
+        let listed = (watched.ids().len_after(after) + troubled.len()) as u64;
+        if self.plan == FetchPlan::Auto
+            && (listed > LISTED as u64 || goes_on)
+            && pass.client.requests_per_minute == 0
+        {
             // Nobody waits for a limit, so there is nothing to foresee, and of so many users no list is an alternative.
             self.plan = FetchPlan::Bulk;
         }
@@ -113,7 +124,13 @@ impl Beforehand {
         }
         let counted = if tables {
             let given = |users: &[UserId]| watched.listed_addresses(users);
-            with_retries(|| store.population(client, watched.ids(), given, everyone)).await?
+            let mut counted =
+                with_retries(|| store.population(client, watched.ids(), given, everyone, after)).await?;
+            if !troubled.is_empty() {
+                counted +=
+                    with_retries(|| store.population(client, &troubled, |_| Vec::new(), false, None)).await?;
+            }
+            counted
         } else {
             Counted {
                 users: listed,
@@ -135,7 +152,10 @@ impl Beforehand {
             // Beside the list, which is asked for in any case where it may be whole.
             self.plan = FetchPlan::Bulk;
         }
-        self.plan = estimate::choose(self.plan, &population, &reach);
+        self.plan = match estimate::choose(self.plan, &population, &reach) {
+            FetchPlan::List if self.plan == FetchPlan::Auto && goes_on => FetchPlan::Bulk,
+            plan => plan,
+        };
         let requests = estimate::requests(self.plan, &population, &reach);
         self.expected = Expected {
             users: population.users,

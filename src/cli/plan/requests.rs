@@ -93,7 +93,7 @@ async fn of_client(watched: &Watched, store: Option<&Store>) -> Result<Requests,
             let known = sync::Watched::of(client, store).await?;
             let given = |users: &[_]| watch.listed.addresses(users);
             let mut counted =
-                with_retries(|| store.population(&client.id, known.ids(), given, watch.all)).await?;
+                with_retries(|| store.population(&client.id, known.ids(), given, watch.all, None)).await?;
             if known.is_queried_for_addresses() {
                 counted.with_address = counted.users;
             }

@@ -55,7 +55,7 @@ async fn users_are_counted_with_the_bytes_of_their_addresses() {
         .expect("a user can be forgotten");
     let client = ClientId(CLIENT.to_owned());
     let counted = store
-        .population(&client, &ids(1..=11), no_addresses, false)
+        .population(&client, &ids(1..=11), no_addresses, false, None)
         .await
         .expect("the database answers");
     let mirrored = encoded(&addresses);
@@ -79,7 +79,7 @@ async fn users_are_counted_with_the_bytes_of_their_addresses() {
         ]
     };
     let counted = store
-        .population(&client, &ids(1..=11), given, false)
+        .population(&client, &ids(1..=11), given, false, None)
         .await
         .expect("the database answers");
     assert_eq!(counted.with_address, 7);
@@ -89,7 +89,7 @@ async fn users_are_counted_with_the_bytes_of_their_addresses() {
     );
     // Everyone: the mirror's live users, and who else is listed.
     let counted = store
-        .population(&client, &ids([2, 8, 10, 11]), given_to_eight, true)
+        .population(&client, &ids([2, 8, 10, 11]), given_to_eight, true, None)
         .await
         .expect("the database answers");
     assert_eq!(
@@ -128,13 +128,33 @@ async fn any_number_of_users_is_counted_slice_by_slice() {
         (125_000..=130_000, true, 30_000),
     ] {
         let counted = store
-            .population(&client, &ids(listed), no_addresses, everyone)
+            .population(&client, &ids(listed), no_addresses, everyone, None)
             .await
             .expect("the database answers");
         let expected = Counted {
             users,
             with_address: 25_000,
             address_bytes: bytes,
+        };
+        assert_eq!(counted, expected, "everyone: {everyone}");
+    }
+    // Of a pass that goes on: of everyone the listed ones that are not live are all still to be asked for.
+    for (everyone, users) in [(false, 8_000), (true, 5_000 + 10_001)] {
+        let counted = store
+            .population(
+                &client,
+                &ids(90_000..=128_000),
+                no_addresses,
+                everyone,
+                Some(UserId(120_000)),
+            )
+            .await
+            .expect("the database answers");
+        let known = 5_000;
+        let expected = Counted {
+            users: if everyone { users + 3_000 } else { users },
+            with_address: known,
+            address_bytes: bytes / 5,
         };
         assert_eq!(counted, expected, "everyone: {everyone}");
     }

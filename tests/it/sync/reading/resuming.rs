@@ -6,6 +6,7 @@ use calmirror::{
     config::FetchPlan,
     model::RunOutcome,
     simulator::{Answer, Target},
+    sync::{Pass, Progress},
 };
 use chrono::{DateTime, Utc};
 use serde_json::json;
@@ -148,6 +149,45 @@ async fn missing_users_and_rejects_are_looked_at_in_each_pass() {
     // Cut passes confirm nothing; this is the second that does.
     let report = world.pass().await;
     assert_eq!((report.removed, report.observed), (1, USERS as u64));
+}
+
+#[tokio::test]
+async fn a_pass_that_goes_on_announces_what_is_left() {
+    for (fetch, requests_per_minute, requests) in [
+        (FetchPlan::Get, 0, None),
+        (FetchPlan::Get, 1, Some(102)),
+        (FetchPlan::Bulk, 1, Some(1)),
+        (FetchPlan::Auto, 1, Some(1)),
+        (FetchPlan::Auto, 0, None),
+    ] {
+        let mut world = world().await;
+        world
+            .simulator
+            .delete_user(world.users()[3])
+            .expect("the user is there");
+        assert_eq!(cut(&world).await.outcome, RunOutcome::Partial);
+        // Of our own estimate only: the source has no limit.
+        world.client.requests_per_minute = requests_per_minute;
+        world.client.fetch = fetch;
+        let progress = Progress::default();
+        let base_url = world.simulator.base_url();
+        let pass = Pass {
+            progress: Some(&progress),
+            ..world.prepare(&world.store, &base_url)
+        };
+        let report = pass.run(&CancellationToken::new()).await;
+        // Who is missing is asked for in each pass, with a control.
+        let left = (USERS - DONE) as u64 + 2;
+        assert_eq!(report.observed, left, "{fetch:?}: {report:?}");
+        assert_eq!(progress.snapshot().expected, Some(left), "{fetch:?}");
+        let planned: (Option<i64>, Option<i64>) = sqlx::query_as(
+            "select planned_users, planned_requests from sync_runs order by run_id desc limit 1",
+        )
+        .fetch_one(&world.pool)
+        .await
+        .expect("the run is there");
+        assert_eq!(planned, (Some(102), requests), "{fetch:?}");
+    }
 }
 
 #[tokio::test]
