@@ -1,6 +1,6 @@
 //! The observing part of a pass: targets, requests and batches, all at once.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::atomic::AtomicBool};
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -135,6 +135,7 @@ impl<S: Source> Pass<'_, S> {
             forgotten: &before.forgotten,
             unsettled: &before.unsettled,
             already: &already,
+            controlled: AtomicBool::new(false),
             frontier,
             asks,
         };

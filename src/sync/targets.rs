@@ -1,6 +1,9 @@
 //! Whom to ask for, in the order of ids, page by page: nobody holds all users at once.
 
-use std::collections::HashSet;
+use std::{
+    collections::HashSet,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use chrono::{DateTime, Utc};
 use tokio::sync::mpsc;
@@ -62,6 +65,8 @@ pub(super) struct Targets<'a, 'p, S> {
     pub(super) unsettled: &'a Unsettled,
     /// Users that were observed already.
     pub(super) already: &'a HashSet<UserId>,
+    /// One of those who changed since an earlier pass began was asked for all the same.
+    pub(super) controlled: AtomicBool,
     pub(super) frontier: &'a Frontier,
     pub(super) asks: mpsc::Sender<Ask>,
 }
@@ -186,7 +191,13 @@ impl<S: Source> Targets<'_, '_, S> {
         self.forgotten.contains(&user) || self.already.contains(&user)
     }
 
-    /// Asks for these users, of whom `known` says what the mirror knows; both are ascending.
+    /// Who changed since is there, which a pass has to see of one: without, it would conclude nothing of those that are missing.
+    fn is_control(&self, known: &KnownTarget) -> bool {
+        known.fingerprint.is_some() && !self.controlled.swap(true, Ordering::Relaxed)
+    }
+
+    /// Asks for these users, of whom `known` says what the mirror knows; both are ascending. With `counts` they are part of what a
+    /// pass goes through in the order of ids, and those who changed since an earlier one began are left out.
     async fn take(
         &self,
         users: &[UserId],
@@ -200,7 +211,8 @@ impl<S: Source> Targets<'_, '_, S> {
         for id in users {
             while known.next_if(|known| known.id < *id).is_some() {}
             let found = known.next_if(|known| known.id == *id);
-            if self.is_settled(*id) || found.as_ref().is_some_and(|known| known.changed_since) {
+            let is_spared = |known: &KnownTarget| counts && known.changed_since && !self.is_control(known);
+            if self.is_settled(*id) || found.as_ref().is_some_and(is_spared) {
                 continue;
             }
             if found.is_none() {

@@ -125,7 +125,8 @@ async fn what_was_written_by_the_pass_that_was_cut_is_not_asked_for_again() {
     assert!(report.inserted >= DONE as u64, "{report:?}");
     let rest = USERS as u64 - report.inserted;
     let report = world.pass().await;
-    assert_eq!((report.inserted, report.requests), (rest, rest));
+    // One of them is, for a control.
+    assert_eq!((report.inserted, report.requests), (rest, rest + 1));
     assert_eq!(report.outcome, RunOutcome::Applied);
 }
 
@@ -187,6 +188,48 @@ async fn a_pass_that_goes_on_announces_what_is_left() {
         .await
         .expect("the run is there");
         assert_eq!(planned, (Some(102), requests), "{fetch:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_pass_that_goes_on_has_its_control_among_those_that_changed_since() {
+    // Missing is everyone who is left, and perhaps one before the cut.
+    for before in [false, true] {
+        let world = world().await;
+        for user in world.users() {
+            world
+                .simulator
+                .patch_user(user, json!({ "bio": "changed" }))
+                .expect("the user can be changed");
+        }
+        if before {
+            world
+                .simulator
+                .delete_user(world.users()[3])
+                .expect("the user is there");
+        }
+        assert_eq!(cut(&world).await.outcome, RunOutcome::Partial);
+        // Whoever was not answered for in time is gone as well.
+        let left: Vec<i64> = sqlx::query_scalar("select id from managed_users where version = 1")
+            .fetch_all(&world.pool)
+            .await
+            .expect("the mirror can be read");
+        for user in &left {
+            // One is gone already.
+            world.simulator.delete_user(*user).ok();
+        }
+        let report = world.pass().await;
+        assert_eq!(
+            (report.outcome, report.missing),
+            (RunOutcome::NoChange, left.len() as u64),
+            "{:?}",
+            report.error
+        );
+        assert!(
+            report.requests <= left.len() as u64 + 2,
+            "{} requests",
+            report.requests
+        );
     }
 }
 
