@@ -143,7 +143,7 @@ impl Beforehand {
         let mut population = Population::of(counted, everyone);
         if watched.is_queried_for_addresses() {
             // Which ones is found out page by page.
-            population.with_address = population.users;
+            population = population.with_all_addresses();
         }
         // Of these it is known that each is asked for by its id.
         let refused = pass.source.refused_addresses().count();

@@ -37,6 +37,19 @@ impl Population {
             everyone,
         }
     }
+
+    /// The same of users who all have an address, of which some are found out only when they are asked for: taken to be as long as
+    /// the known ones are on average.
+    #[must_use]
+    pub fn with_all_addresses(self) -> Self {
+        let (users, known) = (u128::from(self.users), u128::from(self.with_address.max(1)));
+        let address_bytes = (u128::from(self.address_bytes) * users).div_ceil(known);
+        Self {
+            with_address: self.users,
+            address_bytes: u64::try_from(address_bytes).unwrap_or(u64::MAX),
+            ..self
+        }
+    }
 }
 
 /// How many requests a pass takes at least, when every one is answered and nobody has changed their address; of

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::{
-    calcom::{Reach, Source},
+    calcom::Source,
     cli::{
         Out, Output,
         exit::{Exit, unless_closed},
@@ -11,7 +11,7 @@ use crate::{
         table::{ago, aligned, wrapped},
     },
     config::FetchPlan,
-    store::{Counted, Error, Store},
+    store::{Error, Store},
     sync::{
         self,
         estimate::{self, Population},
@@ -23,14 +23,17 @@ use crate::{
 #[derive(Debug, Serialize)]
 struct Requests {
     client: String,
-    /// Known before a pass: what a query gives, and whom discovery finds, is not among them.
+    /// Known before a pass: whom discovery finds is not among them, and without tables neither is what a query gives.
     users: u64,
     with_address: u64,
     address_bytes: u64,
     /// `users = "all"`.
     everyone: bool,
-    /// `users_sql`, whose users are not counted.
+    /// `users_sql`.
     sql: bool,
+    /// The database has tables. Without, the query was not run.
+    #[serde(skip)]
+    tables: bool,
     /// 0: no limit of our own.
     requests_per_minute: u32,
     configured: FetchPlan,
@@ -88,29 +91,32 @@ async fn count(selected: &[usize], mirror: &Mirror) -> Result<Vec<Requests>, Err
 async fn of_client(watched: &Watched, store: Option<&Store>) -> Result<Requests, Error> {
     let client = &watched.client;
     let watch = &client.watch;
-    let counted = match store {
+    let population = match store {
         Some(store) => {
             let known = sync::Watched::of(client, store).await?;
             let given = |users: &[_]| watch.listed.addresses(users);
-            let mut counted =
+            let counted =
                 with_retries(|| store.population(&client.id, known.ids(), given, watch.all, None)).await?;
+            let population = Population::of(counted, watch.all);
             if known.is_queried_for_addresses() {
-                counted.with_address = counted.users;
+                population.with_all_addresses()
+            } else {
+                population
             }
-            counted
         }
-        None => Counted {
+        None => Population {
             users: watch.listed.len() as u64,
-            ..Counted::default()
+            everyone: watch.all,
+            ..Population::default()
         },
     };
-    Ok(Requests::of(watched, counted, &watched.source.reach()))
+    Ok(Requests::of(watched, population, store.is_some()))
 }
 
 impl Requests {
-    fn of(watched: &Watched, counted: Counted, reach: &Reach) -> Self {
+    fn of(watched: &Watched, population: Population, tables: bool) -> Self {
         let client = &watched.client;
-        let population = Population::of(counted, client.watch.all);
+        let reach = &watched.source.reach();
         let rate = client.requests_per_minute;
         let cost = |plan| {
             estimate::requests(plan, &population, reach).map(|requests| Cost {
@@ -125,6 +131,7 @@ impl Requests {
             address_bytes: population.address_bytes,
             everyone: population.everyone,
             sql: client.watch.sql.is_some(),
+            tables,
             requests_per_minute: rate,
             configured: client.fetch,
             chosen: estimate::choose(client.fetch, &population, reach),
@@ -210,8 +217,11 @@ fn notes(client: &Requests) -> Vec<String> {
                 .to_owned(),
         );
     }
-    if client.sql {
-        notes.push("the users that users_sql gives are not counted".to_owned());
+    if client.sql && !client.tables {
+        notes.push(
+            "the users that users_sql gives are not counted, for it is not run before there are tables"
+                .to_owned(),
+        );
     }
     let cost = client.cost(client.chosen);
     if cost.is_none() {

@@ -41,6 +41,36 @@ fn known_users_are_asked_for_250_at_a_time() {
 }
 
 #[test]
+fn addresses_of_a_query_are_taken_to_be_as_long_as_the_known_ones() {
+    let some = Population {
+        with_address: 10_000,
+        address_bytes: 10_000 * 60,
+        ..known(100_000)
+    };
+    let all = some.with_all_addresses();
+    assert_eq!(
+        all,
+        Population {
+            with_address: 100_000,
+            address_bytes: 100_000 * 60,
+            ..some
+        }
+    );
+    assert_eq!(requests(FetchPlan::Bulk, &all, &Reach::default()), Some(800));
+    // Where none is known, as many go into a request as it may ask for.
+    let none = Population {
+        with_address: 0,
+        address_bytes: 0,
+        ..some
+    };
+    assert_eq!(
+        requests(FetchPlan::Bulk, &none.with_all_addresses(), &Reach::default()),
+        Some(400)
+    );
+    assert_eq!(Population::default().with_all_addresses(), Population::default());
+}
+
+#[test]
 fn a_list_takes_its_pages_and_one_that_shows_its_end() {
     let list = |users, limit| {
         let reach = Reach {

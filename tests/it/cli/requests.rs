@@ -127,3 +127,67 @@ async fn the_documented_costs_are_those_that_are_printed() {
         "docs/operations.md should have:\n{shown}"
     );
 }
+
+/// Of the first client.
+async fn counted(setup: &Setup) -> Value {
+    let arguments = ["--output", "json", "plan", "--requests"];
+    setup.run(&arguments).await.expect(0).json().remove(0)
+}
+
+#[tokio::test]
+async fn the_users_of_a_query_are_counted_and_only_without_tables_is_it_said_that_they_are_not() {
+    let mut setup = Setup::new(1, 40).await;
+    let pool = setup.pool().await;
+    sqlx::raw_sql("create table public.customers (user_id bigint, email text)")
+        .execute(&pool)
+        .await
+        .expect("the table can be made");
+    let id = setup.clients[0].id.clone();
+    for (user, email) in setup.simulator.addresses(&id).expect("the client is there") {
+        sqlx::query("insert into public.customers values ($1, $2)")
+            .bind(user)
+            .bind(email)
+            .execute(&pool)
+            .await
+            .expect("the row can be written");
+    }
+    // Whoever is listed is mirrored; the others only the query gives.
+    setup.clients[0].users.truncate(10);
+    setup.configure("");
+    setup.run(&["sync"]).await.expect(0);
+    let query = |columns: &str| {
+        setup.configure("");
+        let path = setup.workplace.path().join("config.toml");
+        let text = fs::read_to_string(path).expect("it is written");
+        let query = format!("{text}users_sql = \"select {columns} from public.customers\"\n");
+        setup.workplace.write("config.toml", &query);
+    };
+    query("user_id");
+    let found = counted(&setup).await;
+    assert_eq!(
+        (&found["sql"], &found["users"], &found["with_address"]),
+        (&json!(true), &json!(40), &json!(10))
+    );
+    assert_eq!(found["plans"]["bulk"]["requests"], json!(31));
+    let known = found["address_bytes"].as_u64().expect("a number");
+    query("user_id, email");
+    let found = counted(&setup).await;
+    assert_eq!(
+        (&found["users"], &found["with_address"]),
+        (&json!(40), &json!(40))
+    );
+    assert_eq!(
+        found["address_bytes"],
+        json!(known * 4),
+        "as long as the known ones"
+    );
+    assert_eq!(found["plans"]["bulk"]["requests"], json!(1));
+    let note = "the users that users_sql gives are not counted";
+    let ended = setup.run(&["plan", "--requests"]).await.expect(0);
+    assert!(!ended.stdout.contains(note), "{ended}");
+    setup.workplace.set("CALMIRROR__DATABASE__SCHEMA", "elsewhere");
+    let found = counted(&setup).await;
+    assert_eq!((&found["users"], &found["with_address"]), (&json!(10), &json!(0)));
+    let ended = setup.run(&["plan", "--requests"]).await.expect(0);
+    assert!(ended.stdout.contains(note), "{ended}");
+}
