@@ -287,7 +287,8 @@ impl Shortfall {
             Some(Undiscovered::Ceiling) => {
                 return Some(partial(
                     "there may be more users than the 500 that Cal.com lists for a client: set `organization_id`, \
-                     if the client's organisation lists its users, or give ids by `users_file` or `users_sql`"
+                     if the client's organisation lists its users, or give all ids by `users_file` or `users_sql` \
+                     instead of `users = \"all\"`"
                         .to_owned(),
                 ));
             }

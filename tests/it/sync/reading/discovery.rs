@@ -2,7 +2,7 @@
 
 use calmirror::{
     config::{FetchPlan, Listed},
-    model::RunOutcome,
+    model::{RunOutcome, UserId},
     simulator::{ListRoute, Lists, RateLimit, Simulator, SimulatorConfig},
 };
 use serde_json::json;
@@ -62,13 +62,45 @@ async fn more_users_than_can_be_listed_are_said_to_be_partial() {
     let report = world.pass().await;
     assert_eq!((report.outcome, report.inserted), (RunOutcome::Partial, 500));
     let error = report.error.expect("it says why");
-    for word in ["500", "organization_id", "users_file", "users_sql"] {
+    for word in [
+        "500",
+        "organization_id",
+        "users_file",
+        "users_sql",
+        "instead of `users = \"all\"`",
+    ] {
         assert!(error.contains(word), "{error}");
     }
-    let fresh: i64 = world
+    assert_eq!(fresh(&world).await, 0);
+}
+
+async fn fresh(world: &World) -> i64 {
+    world
         .value("select count(*) from managed_users_freshness where verdict = 'fresh'")
-        .await;
-    assert_eq!(fresh, 0);
+        .await
+}
+
+#[tokio::test]
+async fn ids_instead_of_everyone_make_the_pass_complete() {
+    let mut world = everyone(520, FetchPlan::Auto).await;
+    assert_eq!(world.pass().await.outcome, RunOutcome::Partial);
+    world.client.watch.listed = Listed::of(users(&world).into_iter().map(UserId).collect());
+    let report = world.pass().await;
+    assert_eq!(
+        (report.outcome, report.inserted),
+        (RunOutcome::Partial, 20),
+        "beside everyone"
+    );
+    assert_eq!(fresh(&world).await, 0);
+    world.client.watch.all = false;
+    let report = world.pass().await;
+    assert_eq!(
+        (report.outcome, report.unchanged),
+        (RunOutcome::NoChange, 520),
+        "{:?}",
+        report.error
+    );
+    assert_eq!(fresh(&world).await, 1);
 }
 
 /// A client of an organisation, everyone of whom is watched.
