@@ -13,7 +13,7 @@ mod wire;
 
 use std::{collections::HashMap, future::Future, time::Duration};
 
-use crate::model::{Fingerprint, Observation, RateState, Seen, Target, UserId};
+use crate::model::{Allowance, Fingerprint, Observation, RateState, Seen, Target, UserId};
 
 pub use address::{address_bytes, bare_address};
 pub(crate) use budget::BURST_DIVISOR;
@@ -100,6 +100,11 @@ pub trait Source: Clone + Send + Sync + 'static {
     /// What is left of the client's rate limit, for another process to go on from.
     fn rate_state(&self) -> RateState {
         RateState::default()
+    }
+
+    /// What the server lets the client ask, as far as it has said so since this process began.
+    fn allowance(&self) -> Option<Allowance> {
+        None
     }
 
     /// Takes over what another process has left. It only ever makes worse what is known here, and the next answer knows better.

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 pub use fingerprint::Fingerprint;
 pub use hidden::{escape_hidden, escape_hidden_but_breaks, is_hidden};
 pub use json::{Json, JsonObject};
-pub use rate::RateState;
+pub use rate::{Allowance, RateState};
 pub use target::{Seen, Target};
 pub use user_set::UserSet;
 

@@ -34,7 +34,7 @@ use self::{
     state::{Hold, State},
     window::Limits,
 };
-use crate::model::RateState;
+use crate::model::{Allowance, RateState};
 
 /// Cal.com blocks for a minute, and does so whether or not it says it.
 const DEFAULT_BLOCK: Duration = Duration::from_secs(60);
@@ -201,6 +201,11 @@ impl Budget {
     /// What another process would have to know to go on from here.
     pub(super) fn rate_state(&self) -> RateState {
         self.state().rate_state(Instant::now())
+    }
+
+    /// What the server was heard to allow, however long ago.
+    pub(super) fn allowance(&self) -> Option<Allowance> {
+        self.state().allowance()
     }
 
     /// Until the end of the block, if there is one.

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     config,
-    model::{ClientId, Fingerprint, RateState, Seen, Target, UserId},
+    model::{Allowance, ClientId, Fingerprint, RateState, Seen, Target, UserId},
     retry::Reserve,
 };
 
@@ -251,6 +251,10 @@ impl Source for ApiClient {
 
     fn rate_state(&self) -> RateState {
         self.0.kept.budget.rate_state()
+    }
+
+    fn allowance(&self) -> Option<Allowance> {
+        self.0.kept.budget.allowance()
     }
 
     fn resume_rate(&self, state: RateState) {

@@ -20,3 +20,12 @@ impl RateState {
         *self == Self::default()
     }
 }
+
+/// How much a server lets one client ask, as far as it has said so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allowance {
+    /// In each window: less than the server says, by what is left to others.
+    pub requests: u64,
+    /// The longest time until its end that the server has told of.
+    pub window: Duration,
+}

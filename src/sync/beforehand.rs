@@ -111,14 +111,12 @@ impl Beforehand {
             .copied()
             .collect();
         let listed = (watched.ids().len_after(after) + troubled.len()) as u64;
-        if self.plan == FetchPlan::Auto
-            && (listed > LISTED as u64 || goes_on)
-            && pass.client.requests_per_minute == 0
-        {
+        let waits = pass.client.requests_per_minute > 0 || pass.source.allowance().is_some();
+        if self.plan == FetchPlan::Auto && (listed > LISTED as u64 || goes_on) && !waits {
             // Nobody waits for a limit, so there is nothing to foresee, and of so many users no list is an alternative.
             self.plan = FetchPlan::Bulk;
         }
-        if !everyone && self.plan != FetchPlan::Auto && pass.client.requests_per_minute == 0 {
+        if !everyone && self.plan != FetchPlan::Auto && !waits {
             self.expected.users = listed;
             return Ok(());
         }

@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use crate::{
     calcom::{BURST_DIVISOR, Reach},
     config::FetchPlan,
-    model::rfc3339,
+    model::{Allowance, rfc3339},
     store::Counted,
 };
 
@@ -88,9 +88,13 @@ pub fn choose(configured: FetchPlan, population: &Population, reach: &Reach) -> 
 /// Every plan that users can be asked by, simplest first.
 pub const PLANS: [FetchPlan; 3] = [FetchPlan::Get, FetchPlan::Bulk, FetchPlan::List];
 
-/// How long so many requests take at the client's own rate, of which the first burst is free. None without such a rate (0):
-/// the server decides then.
-pub fn duration(requests: u64, requests_per_minute: u32) -> Option<Duration> {
+/// How long so many requests take: at the client's own rate, of which the first burst is free, or within what the server allows, if
+/// that takes longer. None where there is neither such a rate (0) nor anything known of the server.
+pub fn duration(requests: u64, requests_per_minute: u32, allowance: Option<Allowance>) -> Option<Duration> {
+    paced(requests, requests_per_minute).max(allowance.map(|allowance| windows(requests, allowance)))
+}
+
+fn paced(requests: u64, requests_per_minute: u32) -> Option<Duration> {
     const MINUTE: u128 = 60_000_000_000;
     if requests_per_minute == 0 {
         return None;
@@ -101,8 +105,15 @@ pub fn duration(requests: u64, requests_per_minute: u32) -> Option<Duration> {
     Some(Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)))
 }
 
-/// What to say of a pass that needs so long, if it cannot end before the next tick.
-pub fn late(now: DateTime<Utc>, next_tick: DateTime<Utc>, needed: Duration) -> Option<String> {
+/// Until the window begins that holds the last of them.
+fn windows(requests: u64, allowance: Allowance) -> Duration {
+    let windows = requests.saturating_sub(1) / allowance.requests.max(1);
+    let windows = u32::try_from(windows).unwrap_or(u32::MAX);
+    allowance.window.checked_mul(windows).unwrap_or(Duration::MAX)
+}
+
+/// What to say of a pass that needs so long, if it cannot end before the next tick. `is_ours`: a higher rate of our own would help.
+pub fn late(now: DateTime<Utc>, next_tick: DateTime<Utc>, needed: Duration, is_ours: bool) -> Option<String> {
     let end = chrono::TimeDelta::from_std(needed)
         .ok()
         .and_then(|needed| now.checked_add_signed(needed));
@@ -110,9 +121,14 @@ pub fn late(now: DateTime<Utc>, next_tick: DateTime<Utc>, needed: Duration) -> O
         return None;
     }
     let end = end.map_or_else(|| "in more years than there are".to_owned(), at);
+    let rate = if is_ours {
+        " or a higher requests_per_minute"
+    } else {
+        ""
+    };
     Some(format!(
         "the pass is expected to end {end}, after the next tick ({}): that tick waits for it, and further ones are skipped; \
-         choose a slower schedule.cron or a higher requests_per_minute",
+         choose a slower schedule.cron{rate}",
         rfc3339(next_tick)
     ))
 }

@@ -15,11 +15,13 @@ impl<S: Source> Pass<'_, S> {
             progress.expects(users);
         }
         let Some(requests) = requests else { return };
-        let needed = estimate::duration(requests, self.client.requests_per_minute);
+        let rate = self.client.requests_per_minute;
+        let needed = estimate::duration(requests, rate, self.source.allowance());
         let Some((tick, needed)) = self.next_tick.zip(needed) else {
             return;
         };
-        if let Some(warning) = estimate::late(SystemClock.now(), tick, needed) {
+        let is_ours = estimate::duration(requests, rate, None) == Some(needed);
+        if let Some(warning) = estimate::late(SystemClock.now(), tick, needed, is_ours) {
             tracing::warn!(client.name = self.client.name, requests, "{warning}");
         }
     }

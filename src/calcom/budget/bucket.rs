@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::{MARGIN, MAX_WAIT};
 
 /// Somebody else may use the client's limit as well, and is seen only by the next answer. So of 500 requests 10 are left.
-const RESERVE_DIVISOR: u64 = 50;
+pub(super) const RESERVE_DIVISOR: u64 = 50;
 
 /// However much somebody else takes at once, no more than this part of the limit is left for the next time.
 const MOST_RESERVE_DIVISOR: u64 = 10;

@@ -6,10 +6,10 @@ use tokio::time::Instant;
 
 use super::{
     Block, DEFAULT_BLOCK, MARGIN, MAX_WAIT, Silence,
-    bucket::{Bucket, Lost, Shown},
+    bucket::{Bucket, Lost, RESERVE_DIVISOR, Shown},
     window::Limits,
 };
-use crate::model::RateState;
+use crate::model::{Allowance, RateState};
 
 /// Cal.com names one window, or a few. Whoever names more is not listened to about the others.
 const MAX_BUCKETS: usize = 8;
@@ -30,6 +30,8 @@ pub(super) struct State {
     buckets: BTreeMap<String, Bucket>,
     /// What another process has left of a window, until the server says it itself.
     left_behind: Option<Bucket>,
+    /// What was said last of each window, by the suffix: the limit, and the longest time until its end.
+    limits: BTreeMap<String, (u64, Duration)>,
 }
 
 /// Why no request may be sent now.
@@ -101,6 +103,7 @@ impl State {
     pub(super) fn hear(&mut self, limits: &Limits, granted: Instant, now: Instant) -> bool {
         self.blocks_in_a_row = 0;
         self.renew(now);
+        self.note_limits(limits);
         let others = self.unanswered;
         let shown = limits.windows.iter().filter_map(|(suffix, window)| {
             let shown = Shown {
@@ -136,6 +139,33 @@ impl State {
             self.left_behind = None;
         }
         !named.is_empty()
+    }
+
+    fn note_limits(&mut self, limits: &Limits) {
+        for (suffix, window) in &limits.windows {
+            let (Some(limit), Some(reset)) = (window.limit, window.reset) else {
+                continue;
+            };
+            if let Some(known) = self.limits.get_mut(suffix) {
+                *known = (limit, known.1.max(reset));
+            } else if self.limits.len() < MAX_BUCKETS && !reset.is_zero() {
+                self.limits.insert(suffix.clone(), (limit, reset));
+            }
+        }
+    }
+
+    /// Of the server's windows, the one that allows the least.
+    pub(super) fn allowance(&self) -> Option<Allowance> {
+        let allowances = self.limits.values().map(|(limit, window)| Allowance {
+            requests: limit - limit / RESERVE_DIVISOR,
+            window: *window,
+        });
+        // By requests a time, without dividing: a/b < c/d where ad < cb.
+        allowances.min_by(|one, other| {
+            let rate =
+                |of: &Allowance, others: &Allowance| u128::from(of.requests) * others.window.as_millis();
+            rate(one, other).cmp(&rate(other, one))
+        })
     }
 
     /// Nothing is sent for so long.

@@ -121,7 +121,7 @@ impl Requests {
         let cost = |plan| {
             estimate::requests(plan, &population, reach).map(|requests| Cost {
                 requests,
-                duration_s: estimate::duration(requests, rate).map(|duration| duration.as_secs_f64()),
+                duration_s: estimate::duration(requests, rate, None).map(|duration| duration.as_secs_f64()),
             })
         };
         Self {

@@ -134,14 +134,40 @@ fn what_is_configured_is_chosen_and_otherwise_the_fewest_requests() {
 
 #[test]
 fn the_first_burst_takes_no_time() {
-    assert_eq!(duration(1_000_000, 0), None);
-    assert_eq!(duration(25, 450), Some(Duration::ZERO));
-    assert_eq!(duration(475, 450), Some(Duration::from_secs(60)));
-    assert_eq!(duration(90_025, 450), Some(Duration::from_secs(12_000)));
+    assert_eq!(duration(1_000_000, 0, None), None);
+    assert_eq!(duration(25, 450, None), Some(Duration::ZERO));
+    assert_eq!(duration(475, 450, None), Some(Duration::from_secs(60)));
+    assert_eq!(duration(90_025, 450, None), Some(Duration::from_secs(12_000)));
     assert_eq!(
-        duration(11, 10),
+        duration(11, 10, None),
         Some(Duration::from_secs(60)),
         "a burst of one at least"
+    );
+}
+
+#[test]
+fn what_the_server_allows_counts_where_it_is_less_than_our_own_rate() {
+    let allowance = Some(Allowance {
+        requests: 490,
+        window: Duration::from_secs(60),
+    });
+    for rate in [0, 450, 100_000] {
+        assert_eq!(duration(0, rate, allowance), Some(Duration::ZERO));
+    }
+    assert_eq!(duration(490, 0, allowance), Some(Duration::ZERO));
+    assert_eq!(duration(491, 0, allowance), Some(Duration::from_secs(60)));
+    assert_eq!(
+        duration(4_900, 100_000, allowance),
+        Some(Duration::from_secs(9 * 60))
+    );
+    assert_eq!(
+        duration(90_025, 450, allowance),
+        Some(Duration::from_secs(12_000)),
+        "ours is less"
+    );
+    assert_eq!(
+        duration(u64::MAX, 0, allowance),
+        Some(Duration::from_secs(60 * u64::from(u32::MAX)))
     );
 }
 
@@ -154,16 +180,21 @@ fn a_pass_that_outlasts_the_tick_says_so_beforehand_with_its_end() {
     };
     let now = at(12, 0, 0);
     let tick = at(12, 5, 0);
-    assert_eq!(late(now, tick, Duration::from_secs(300)), None, "just in time");
     assert_eq!(
-        late(now, tick, Duration::from_millis(1_330_400)).as_deref(),
+        late(now, tick, Duration::from_secs(300), true),
+        None,
+        "just in time"
+    );
+    assert_eq!(
+        late(now, tick, Duration::from_millis(1_330_400), true).as_deref(),
         Some(
             "the pass is expected to end at 2026-03-01T12:22:10Z, after the next tick (2026-03-01T12:05:00Z): that tick \
              waits for it, and further ones are skipped; choose a slower schedule.cron or a higher requests_per_minute"
         )
     );
-    let never = late(now, tick, Duration::MAX).expect("later than any tick");
+    let never = late(now, tick, Duration::MAX, false).expect("later than any tick");
     assert!(never.contains("in more years than there are"), "{never}");
+    assert!(never.ends_with("choose a slower schedule.cron"), "{never}");
 }
 
 fn population() -> impl Strategy<Value = Population> {
@@ -221,6 +252,6 @@ proptest! {
         for plan in [FetchPlan::Auto, FetchPlan::Get, FetchPlan::Bulk, FetchPlan::List] {
             prop_assert!(cost(plan, &population) <= cost(plan, &more), "{plan:?}");
         }
-        prop_assert!(duration(cost(FetchPlan::Get, &population), 450) <= duration(cost(FetchPlan::Get, &more), 450));
+        prop_assert!(duration(cost(FetchPlan::Get, &population), 450, None) <= duration(cost(FetchPlan::Get, &more), 450, None));
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use calmirror::{
     clock::{Clock as _, SystemClock},
     model::RunOutcome,
-    simulator::{Answer, Target},
+    simulator::{Answer, RateLimit, Target},
     store::Trigger,
     sync::{Pass, Progress},
 };
@@ -159,6 +159,40 @@ async fn a_pass_that_cannot_end_before_the_next_tick_says_so_beforehand() {
     assert!(line.contains(" WARN "), "{line}");
     assert!(
         line.contains("after the next tick (") && line.contains("requests=40"),
+        "{line}"
+    );
+}
+
+#[tokio::test]
+async fn what_the_server_was_heard_to_allow_is_foreseen_whatever_our_own_rate_is() {
+    let (told, _guard) = Told::listen(Level::INFO);
+    for requests_per_minute in [0, 100_000] {
+        let mut world = World::new(25).await;
+        world.simulator.set_rate_limit(RateLimit {
+            per_client: 10,
+            window: Duration::from_secs(1),
+            block: Duration::from_secs(1),
+            ..RateLimit::default()
+        });
+        world.client.requests_per_minute = requests_per_minute;
+        world.trigger = Trigger::Operator;
+        let base_url = world.simulator.base_url();
+        // The first pass hears it; 25 requests take until the third window begins, two seconds from the first.
+        for (next_tick, warnings) in [(1_900, 0), (60_000, 0), (1_900, 1)] {
+            let before = told.lines("the pass is expected to end at ").len();
+            let pass = Pass {
+                next_tick: Some(SystemClock.now() + TimeDelta::milliseconds(next_tick)),
+                ..world.prepare(&world.store, &base_url)
+            };
+            let report = pass.run(&CancellationToken::new()).await;
+            assert_eq!(report.observed, 25, "{report:?}");
+            let lines = told.lines("the pass is expected to end at ");
+            assert_eq!(lines.len() - before, warnings, "{next_tick:?}: {lines:?}");
+        }
+    }
+    let line = told.lines("the pass is expected to end at ").remove(0);
+    assert!(
+        line.contains("choose a slower schedule.cron client.name") && line.contains("requests=25"),
         "{line}"
     );
 }
