@@ -17,6 +17,7 @@ use calmirror::{
     store::Store,
     sync::{Pass, Report},
 };
+use chrono::DateTime;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
@@ -53,13 +54,19 @@ impl Mirror {
     }
 
     pub(super) async fn pass(&self, world: &World) -> Report {
+        self.pass_until(world, &CancellationToken::new()).await
+    }
+
+    /// A pass that goes on where the last one was cut, if it was.
+    pub(super) async fn pass_until(&self, world: &World, cancel: &CancellationToken) -> Report {
         let base_url = world.simulator.base_url();
         let pass = Pass {
             client: &self.client,
             source: &self.source,
+            resume_since: Some(DateTime::UNIX_EPOCH),
             ..world.prepare(&self.store, &base_url)
         };
-        pass.run(&CancellationToken::new()).await
+        pass.run(cancel).await
     }
 
     /// Everything that passes say of users, but for times and for which pass said it.
