@@ -21,7 +21,7 @@ impl Records<'_> {
     pub(super) const MOST: usize = 1000;
 
     /// What an answer of full size has, so that one allocation does.
-    const USUAL: usize = 250;
+    pub(super) const USUAL: usize = 250;
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Records<'a> {

@@ -5,14 +5,18 @@ mod refusal;
 use std::{
     cell::OnceCell,
     collections::{HashMap, HashSet, hash_map::Entry},
-    hash::BuildHasher,
 };
 
 use foldhash::HashMapExt as _;
 use reqwest::StatusCode;
 use secrecy::SecretString;
 
-use super::{Answer, data, record::Record, records::Records, seen};
+use super::{
+    Answer,
+    recognised::{Bytes, Each, Recognised},
+    record::Record,
+    seen,
+};
 use crate::{
     calcom::{Error, Roll, address::bare_address},
     model::{ClientId, Fingerprint, Seen, Target, UserId},
@@ -34,14 +38,14 @@ pub fn decode_roll(
     if answer.status != StatusCode::OK {
         return Err(refusal::of_addresses(answer, targets, client, secret));
     }
-    let records: Records<'_> = data(answer.body)?;
     let known: foldhash::HashMap<Fingerprint, UserId> = targets
         .iter()
         .filter_map(|target| Some((target.fingerprint?, target.id)))
         .collect();
+    let records = Recognised::of(answer.body, |print| known.get(print).copied())?;
     let mut unasked = 0;
     let addresses = OnceCell::new();
-    let seen = read(&records, &known, |id, record| {
+    let seen = read(&records, |id, record| {
         // Of a first fill, this is of every record: 250 comparisons are less than what it costs to read one.
         let is_asked = targets.iter().any(|target| target.id == id);
         if !is_asked {
@@ -73,30 +77,28 @@ pub fn decode_page(
     if answer.status != StatusCode::OK {
         return Err(refusal::of_page(answer, secret));
     }
-    let records: Records<'_> = data(answer.body)?;
+    let records = Recognised::of(answer.body, |print| known.get(print).copied())?;
     Ok(Roll {
-        seen: read(&records, known, |_, _| true),
+        seen: read(&records, |_, _| true),
         records: records.count,
         unasked: 0,
     })
 }
 
 /// What is seen of each user. `wanted` is asked about records that are not known by their fingerprint.
-fn read<H: BuildHasher>(
-    records: &Records<'_>,
-    known: &HashMap<Fingerprint, UserId, H>,
-    mut wanted: impl FnMut(UserId, &Record<'_>) -> bool,
-) -> Vec<Seen> {
-    let mut tally = Tally::of(records.raws.len());
-    for raw in &records.raws {
-        let fingerprint = Fingerprint::of(raw.get().as_bytes());
-        if let Some(&id) = known.get(&fingerprint) {
-            tally.add(id, fingerprint, || Seen::Unchanged(id));
-        } else if let Some(record) = Record::read(raw)
-            && let Some(id) = record.id().map(UserId)
-            && wanted(id, &record)
-        {
-            tally.add(id, fingerprint, || seen(record.decode(id), fingerprint));
+fn read(records: &Recognised<'_>, mut wanted: impl FnMut(UserId, &Record<'_>) -> bool) -> Vec<Seen> {
+    let mut tally = Tally::of(records.each.len());
+    for Each { fingerprint, record } in &records.each {
+        match record {
+            Bytes::Known(id) => tally.add(*id, *fingerprint, || Seen::Unchanged(*id)),
+            Bytes::New(raw) => {
+                if let Some(record) = Record::read(raw)
+                    && let Some(id) = record.id().map(UserId)
+                    && wanted(id, &record)
+                {
+                    tally.add(id, *fingerprint, || seen(record.decode(id), *fingerprint));
+                }
+            }
         }
     }
     tally.seen.into_iter().flatten().collect()
