@@ -147,7 +147,7 @@ impl Store {
 /// That nobody of whom a set would write a row was forgotten since it was compared. To be called under the fence.
 pub(super) async fn check(tx: &mut Tx, set: &ChangeSet) -> Result<(), Error> {
     let bookkeeping = &set.bookkeeping;
-    let written: Vec<i64> = set
+    let mut written: Vec<i64> = set
         .changes()
         .map(|change| change.user_id().0)
         .chain(set.removals.iter().map(|removal| removal.user_id.0))
@@ -156,6 +156,8 @@ pub(super) async fn check(tx: &mut Tx, set: &ChangeSet) -> Result<(), Error> {
         .chain(bookkeeping.record_rejects.iter().map(|reject| reject.id.0))
         .chain(bookkeeping.fingerprints.iter().map(|print| print.user_id.0))
         .collect();
+    written.sort_unstable();
+    written.dedup();
     check_users(tx, &written).await
 }
 
@@ -165,7 +167,12 @@ pub(super) async fn check_users(tx: &mut Tx, users: &[i64]) -> Result<(), Error>
         return Ok(());
     }
     let forgotten = sqlx::query_scalar!(
-        r#"select exists (select from forgotten_users where user_id = any($1)) as "forgotten!""#,
+        // As a rule there is nobody, and then thousands need not be looked up.
+        r#"
+        select
+            exists (select from forgotten_users)
+            and exists (select from forgotten_users where user_id = any($1)) as "forgotten!"
+        "#,
         users,
     )
     .fetch_one(tx)
