@@ -25,6 +25,9 @@ use crate::{
 /// Users that are read from the database at once: a few milliseconds of it, and half a megabyte.
 const PAGE: usize = 5_000;
 
+/// The first time it is fewer, and each time twice as many as before, so that requests begin early and none waits for the next page.
+const FIRST_PAGE: usize = 1_000;
+
 /// Why there are no more targets.
 #[derive(Debug)]
 pub(super) enum Halt {
@@ -99,7 +102,11 @@ impl<S: Source> Targets<'_, '_, S> {
 
     /// The users of a list.
     async fn listed(&self, batches: &mut Batches<'_>) -> Result<(), Halt> {
-        for page in self.watched.ids().pages_after(self.going_on.done_to, PAGE) {
+        let mut after = self.going_on.done_to;
+        let mut most = FIRST_PAGE;
+        while let Some(page) = self.watched.ids().pages_after(after, most).next() {
+            after = page.last().copied();
+            most = PAGE.min(most * 2);
             let known = self.known(&page).await?;
             self.take(&page, known, true, batches).await?;
         }
@@ -113,12 +120,14 @@ impl<S: Source> Targets<'_, '_, S> {
         }
         let (store, client) = (self.pass.store, &self.pass.client.id);
         let mut after = self.going_on.done_to;
+        let mut most = FIRST_PAGE;
         loop {
             let since = self.going_on.since;
             let known =
-                with_retries(|| store.live_targets(client, after, PAGE, self.unsettled, since)).await?;
+                with_retries(|| store.live_targets(client, after, most, self.unsettled, since)).await?;
             let Some(last) = known.last() else { return Ok(()) };
             after = Some(last.id);
+            most = PAGE.min(most * 2);
             let ids: Vec<UserId> = known.iter().map(|known| known.id).collect();
             self.take(&ids, known, true, batches).await?;
         }
