@@ -71,7 +71,15 @@ impl Config {
         let text = text_of(path)?;
         let mut reading = Reading::new(path, &text, environment, Secrets::LeftAlone);
         // What could be read in spite of slips.
-        let (document, _) = DeTable::parse_recoverable(&text);
+        let (mut document, errors) = DeTable::parse_recoverable(&text);
+        let from_section;
+        if !errors.is_empty()
+            && let Some(rest) = of_section_on(&text, "[server]")
+        {
+            // One that never ends, such as a list without its bracket, takes all that comes after it along.
+            from_section = rest;
+            (document, _) = DeTable::parse_recoverable(&from_section);
+        }
         let mut root = Table::from(document.get_ref());
         overrides::apply(&mut root, &mut reading);
         let listen = server::read_listen(&root, &mut reading);
@@ -121,6 +129,19 @@ impl Config {
             Err(Faults::new(reading.faults, reading.file))
         }
     }
+}
+
+/// The text with nothing before the line that begins so; what is left stays on its line.
+fn of_section_on(text: &str, header: &str) -> Option<String> {
+    let mut begin = 0;
+    for line in text.split_inclusive('\n') {
+        if line.trim_start().starts_with(header) {
+            let breaks = text[..begin].bytes().filter(|byte| *byte == b'\n').count();
+            return Some("\n".repeat(breaks) + &text[begin..]);
+        }
+        begin += line.len();
+    }
+    None
 }
 
 fn text_of(path: &Path) -> Result<String, Faults> {

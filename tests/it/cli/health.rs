@@ -158,6 +158,8 @@ async fn a_daemon_is_healthy_whatever_the_file_says_of_anything_but_where_it_lis
             "token = { file = \"none\" }\n[[clients]]\nusers_file = \"none\"\n",
         ),
         ("[clients\nname = acme\n", ""),
+        ("[[clients]]\nusers = [1, 2\n", ""),
+        ("[[clients]]\nname = \"\"\"acme\n", ""),
         ("", "[schedule]\ncron = \"* * *\n"),
         ("", "[log]\nlevel = \n"),
     ] {
