@@ -50,12 +50,12 @@ impl RefusedAddresses {
         refused.is_some_and(|refused| target.email.as_deref().map(hash) == Some(refused.hash))
     }
 
-    /// How many they are; some may have another address by now.
-    pub fn count(&self) -> u64 {
+    /// How many of them are wanted; some may have another address by now.
+    pub fn count(&self, wanted: impl Fn(UserId) -> bool) -> u64 {
         let believed = self
             .users
-            .values()
-            .filter(|refused| is_believed(refused.since, self.now));
+            .iter()
+            .filter(|(user, refused)| is_believed(refused.since, self.now) && wanted(**user));
         believed.count() as u64
     }
 
@@ -126,13 +126,18 @@ mod tests {
         let users = || (0..=MOST as i64).map(|id| target(id, "bad@"));
         users().for_each(|user| refused.add(&user, Instant::now()));
         let now = refused.at(Instant::now());
-        assert_eq!(now.count(), MOST as u64);
+        assert_eq!(now.count(|_| true), MOST as u64);
+        assert_eq!(now.count(|user| user.0 < 5), 5);
         let last = target(MOST as i64, "bad@");
         assert!(!now.contains(&last));
         tokio::time::advance(Duration::from_secs(24 * 60 * 60)).await;
         refused.add(&last, Instant::now());
         let now = refused.at(Instant::now());
         assert!(now.contains(&last));
-        assert_eq!((now.count(), now.users.len()), (1, 1), "the others are forgotten");
+        assert_eq!(
+            (now.count(|_| true), now.users.len()),
+            (1, 1),
+            "the others are forgotten"
+        );
     }
 }

@@ -144,7 +144,9 @@ impl Beforehand {
             population = population.with_all_addresses();
         }
         // Of these it is known that each is asked for by its id.
-        let refused = pass.source.refused_addresses().count();
+        let refused = pass.source.refused_addresses().count(|user| {
+            watched.contains(user) && (after.is_none_or(|after| user > after) || troubled.contains(user))
+        });
         population.with_address = population.with_address.saturating_sub(refused);
         if everyone && self.plan == FetchPlan::Auto {
             // Beside the list, which is asked for in any case where it may be whole.
