@@ -182,8 +182,12 @@ impl Store {
                     last_complete_run_id = r.run_id,
                     last_complete_started_at = coalesce(r.began_at, r.started_at),
                     last_complete_at = r.finished_at,
-                    -- What was fresh until now stays so; what was not any more, or never, is so from here on.
-                    fresh_since = case when r.finished_at <= s.fresh_until then s.fresh_since else r.finished_at end,
+                    -- What was fresh until now stays so; what was not any more, or never, is so from here on. An earlier
+                    -- version may have ended the pass before without saying since when.
+                    fresh_since = case
+                        when r.finished_at <= s.fresh_until then coalesce(s.fresh_since, s.last_complete_at)
+                        else r.finished_at
+                    end,
                     fresh_until = r.finished_at + (r.finished_at - coalesce(r.began_at, r.started_at))
                         + make_interval(secs => $2)
                 from sync_runs as r

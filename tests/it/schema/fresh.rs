@@ -65,6 +65,12 @@ async fn a_mirror_is_fresh_since_the_first_pass_after_a_gap() {
     assert_eq!(said(&pool, SINCE).await, second);
     complete(HOUR).await;
     assert_eq!(said(&pool, SINCE).await, second);
+
+    // A version that knew nothing of it has ended a pass.
+    execute(&pool, "update sync_state set fresh_since = null").await;
+    let third = said(&pool, NEWEST).await;
+    complete(HOUR).await;
+    assert_eq!(said(&pool, SINCE).await, third);
     store.close().await;
     pool.close().await;
 }
