@@ -1,4 +1,5 @@
 mod errors;
+mod seen;
 
 use super::*;
 use crate::{
