@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use memchr::{memchr_iter, memrchr};
+
 use super::Reach;
 use crate::model::ClientId;
 
@@ -25,12 +27,16 @@ const MAX_LOCAL: usize = 64;
 /// would be another one, or is sure to be refused.
 pub fn address_bytes(email: &str, client: &ClientId) -> Option<usize> {
     let (local, domain) = parts(email, client);
+    bytes_of(local, domain)
+}
+
+fn bytes_of(local: &str, domain: &str) -> Option<usize> {
     if local.len() > MAX_LOCAL {
         return None;
     }
     let taken = taken(local)? + taken(domain)?;
     let bytes = 1 + taken;
-    (!email.is_empty() && bytes <= Reach::ADDRESS_BYTES).then_some(bytes)
+    (taken > 0 && bytes <= Reach::ADDRESS_BYTES).then_some(bytes)
 }
 
 /// The bytes that a part of an address takes in a query. None where it holds a control character or a comma, at which Cal.com splits
@@ -54,10 +60,19 @@ pub(super) fn has_suffix(email: &str, client: &ClientId) -> bool {
     local.is_some_and(|local| without_suffix(local, client).is_some())
 }
 
-/// Adds the address to a query as [`address_bytes`] counts it, without the separator.
-pub(super) fn push(query: &mut String, email: &str, client: &ClientId) {
+/// Adds the address to a query as [`address_bytes`] counts it, without the separator. False if it cannot be asked for so; then the
+/// query is of no use beyond its end so far.
+pub(super) fn push(query: &mut String, email: &str, client: &ClientId) -> bool {
     const HEX: [u8; 16] = *b"0123456789ABCDEF";
     let (local, domain) = parts(email, client);
+    let Some(bytes) = bytes_of(local, domain) else {
+        return false;
+    };
+    if bytes == 1 + local.len() + domain.len() {
+        // As most are.
+        query.extend([local, domain]);
+        return true;
+    }
     for mut text in [local, domain] {
         while let Some(at) = text.bytes().position(|byte| !is_plain(byte)) {
             query.push_str(&text[..at]);
@@ -72,6 +87,7 @@ pub(super) fn push(query: &mut String, email: &str, client: &ClientId) {
         }
         query.push_str(text);
     }
+    true
 }
 
 const REFUSED: u8 = 1;
@@ -102,7 +118,7 @@ const fn is_plain(byte: u8) -> bool {
 
 /// The address in two parts, between which the suffix was if it does not stay; the second one begins with the last at sign.
 fn parts<'a>(email: &'a str, client: &ClientId) -> (&'a str, &'a str) {
-    let Some((local, domain)) = email.rfind('@').map(|at| email.split_at(at)) else {
+    let Some((local, domain)) = memrchr(b'@', email.as_bytes()).map(|at| email.split_at(at)) else {
         return (email, "");
     };
     match without_suffix(local, client) {
@@ -116,9 +132,8 @@ fn without_suffix<'a>(local: &'a str, client: &ClientId) -> Option<&'a str> {
 }
 
 fn holds_suffix(local: &str, client: &ClientId) -> bool {
-    let parts = local.match_indices('+');
-    let mut rests = parts.map(|(at, plus)| &local[at + plus.len()..]);
-    rests.any(|rest| rest.starts_with(client.as_str()))
+    let (local, client) = (local.as_bytes(), client.as_str().as_bytes());
+    memchr_iter(b'+', local).any(|at| local[at + 1..].starts_with(client))
 }
 
 #[cfg(test)]
@@ -135,10 +150,9 @@ mod tests {
         bare_address(email, &client())
     }
 
-    fn pushed(email: &str) -> String {
+    fn pushed(email: &str) -> Option<String> {
         let mut query = String::new();
-        push(&mut query, email, &client());
-        query
+        push(&mut query, email, &client()).then_some(query)
     }
 
     #[test]
@@ -161,10 +175,10 @@ mod tests {
 
     #[test]
     fn what_has_a_meaning_in_a_query_is_encoded() {
-        assert_eq!(pushed("a+b+clx0@x.org"), "a%2Bb@x.org");
+        assert_eq!(pushed("a+b+clx0@x.org").as_deref(), Some("a%2Bb@x.org"));
         assert_eq!(
-            pushed("o'h&=#?%/ \"é~@x.org"),
-            "o%27h%26%3D%23%3F%25%2F%20%22%C3%A9~@x.org"
+            pushed("o'h&=#?%/ \"é~@x.org").as_deref(),
+            Some("o%27h%26%3D%23%3F%25%2F%20%22%C3%A9~@x.org")
         );
     }
 
@@ -194,11 +208,12 @@ mod tests {
     proptest! {
         #[test]
         fn an_address_takes_the_bytes_that_are_counted_and_is_read_as_it_was(email in "\\PC{0,20}(\\+clx0)?@[a-zé.]{0,9}") {
-            let pushed = pushed(&email);
-            match address_bytes(&email, &client()) {
-                Some(bytes) => prop_assert_eq!(bytes, pushed.len() + 1),
-                None => prop_assert!(email.contains(',') || bare(&email).rfind('@') > Some(MAX_LOCAL)),
-            }
+            let (pushed, bytes) = (pushed(&email), address_bytes(&email, &client()));
+            prop_assert_eq!(bytes, pushed.as_ref().map(|pushed| pushed.len() + 1));
+            let Some(pushed) = pushed else {
+                prop_assert!(email.contains(',') || bare(&email).rfind('@') > Some(MAX_LOCAL));
+                return Ok(());
+            };
             prop_assert!(pushed.is_ascii());
             let query = format!("emails={pushed}");
             let read: Vec<_> = url::form_urlencoded::parse(query.as_bytes()).collect();

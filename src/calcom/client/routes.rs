@@ -7,10 +7,7 @@ use secrecy::ExposeSecret;
 use url::Url;
 
 use crate::{
-    calcom::{
-        Reach,
-        address::{self, address_bytes},
-    },
+    calcom::{Reach, address},
     config,
     model::{ClientId, Target, UserId},
 };
@@ -73,12 +70,14 @@ impl Routes {
         let mut query = String::with_capacity(Reach::ADDRESS_BYTES + 64);
         write!(query, "limit={limit}&emails=").ok()?;
         let begin = query.len();
-        let emails = targets.iter().filter_map(|target| target.email.as_deref());
-        for email in emails.filter(|email| address_bytes(email, client).is_some()) {
-            if query.len() > begin {
+        for email in targets.iter().filter_map(|target| target.email.as_deref()) {
+            let end = query.len();
+            if end > begin {
                 query.push(',');
             }
-            address::push(&mut query, email, client);
+            if !address::push(&mut query, email, client) {
+                query.truncate(end);
+            }
         }
         (query.len() > begin).then(|| with_query(&self.users, &query))
     }

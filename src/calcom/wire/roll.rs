@@ -38,11 +38,13 @@ pub fn decode_roll(
     if answer.status != StatusCode::OK {
         return Err(refusal::of_addresses(answer, targets, client, secret));
     }
-    let known: foldhash::HashMap<Fingerprint, UserId> = targets
-        .iter()
-        .filter_map(|target| Some((target.fingerprint?, target.id)))
-        .collect();
-    let records = Recognised::of(answer.body, |print| known.get(print).copied())?;
+    let mut known = foldhash::HashMap::with_capacity(targets.len());
+    known.extend(
+        targets
+            .iter()
+            .filter_map(|target| Some((target.fingerprint?, target.id))),
+    );
+    let records = Recognised::of(answer.body, |print: &Fingerprint| known.get(print).copied())?;
     let mut unasked = 0;
     let addresses = OnceCell::new();
     let seen = read(&records, |id, record| {
