@@ -130,7 +130,8 @@ impl Selection<'_> {
         let sent = tx.copy_out(&self.statement()).await?;
         let mut rows = Reader::new(&sent)?;
         let mut targets = Vec::with_capacity(self.limit.unwrap_or_default().min(sent.len() / 64));
-        while let Some(mut row) = rows.row(4)? {
+        let fields = if self.since.is_some() { 4 } else { 3 };
+        while let Some(mut row) = rows.row(fields)? {
             let id = UserId(row.bigint()?);
             let email = row.text()?.to_owned();
             let fingerprint = row.array()?.map(Fingerprint::from_bytes);
@@ -138,7 +139,7 @@ impl Selection<'_> {
                 id,
                 email,
                 fingerprint: fingerprint.filter(|_| !self.unsettled.contains(id)),
-                changed_since: row.boolean()?,
+                changed_since: self.since.is_some() && row.boolean()?,
             });
         }
         Ok(targets)
@@ -148,10 +149,10 @@ impl Selection<'_> {
     fn statement(&self) -> String {
         let client = quote_literal(self.client.as_str());
         // A row that was set back was not observed, which folding forgets, and none was in the future.
-        let changed_since = self.since.map_or("false".to_owned(), |since| {
+        let changed_since = self.since.map(|since| {
             let since = quote_literal(&since.to_rfc3339_opts(SecondsFormat::Micros, true));
             format!(
-                "m.changed_at >= {since}::timestamptz and m.changed_at <= now() and not exists (
+                ", m.changed_at >= {since}::timestamptz and m.changed_at <= now() and not exists (
                     select from managed_user_changes as c
                     where c.user_id = m.id and c.version = m.version
                         and (c.kind = 'repair' or c.folded_at is not null)
@@ -190,7 +191,7 @@ impl Selection<'_> {
         };
         format!(
             "copy (
-                select m.id, m.email, {fingerprint}, {changed_since}
+                select m.id, m.email, {fingerprint} {changed_since}
                 from managed_users as m
                 {only}
                 left join record_fingerprints as f
@@ -200,6 +201,7 @@ impl Selection<'_> {
                 order by m.id
                 {limit}
             ) to stdout (format binary)",
+            changed_since = changed_since.unwrap_or_default(),
             only = only.unwrap_or_default(),
             within_f = within("f.user_id"),
             within_m = within("m.id"),
