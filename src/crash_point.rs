@@ -60,10 +60,7 @@ pub use armed::{Unarmed, arm, reach};
 
 #[cfg(feature = "failpoints")]
 mod armed {
-    use nix::{
-        sys::signal::{Signal, kill},
-        unistd::Pid,
-    };
+    use nix::sys::signal::{Signal, raise};
 
     use super::{HOLDS, NAMES};
 
@@ -102,8 +99,9 @@ mod armed {
                 Some("stop") => Signal::SIGSTOP,
                 _ => Signal::SIGKILL,
             };
-            if let Err(error) = kill(Pid::this(), signal) {
-                panic!("{name}: {signal} cannot be sent: {error}");
+            // To this very thread, which stops before anything else. One that is sent to the process may find another thread first.
+            if let Err(error) = raise(signal) {
+                panic!("{name}: {signal} cannot be raised: {error}");
             }
         });
     }
