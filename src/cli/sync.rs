@@ -1,6 +1,8 @@
 //! `calmirror sync`: one pass over each client.
 
-use futures_util::{StreamExt, stream::FuturesUnordered};
+use std::{panic, sync::Arc};
+
+use tokio::task::JoinSet;
 
 use super::{
     Out, Output,
@@ -36,33 +38,34 @@ pub struct SyncArgs {
 pub(super) async fn run(args: &SyncArgs, config: Config, out: &mut Out) -> anyhow::Result<Exit> {
     let selected = select(&args.clients, &config)?;
     let shutdown = Shutdown::install()?;
-    let mirror = Mirror::open(config).await?;
+    let mirror = Arc::new(Mirror::open(config).await?);
     let token = shutdown.token();
-    let mut passes: FuturesUnordered<_> = selected
-        .into_iter()
-        .map(|client| {
-            let (mirror, token) = (&mirror, &token);
-            async move {
-                let watched = &mirror.clients[client];
-                let bar = Bar::of(&watched.client.name);
-                let request = Request {
-                    accept_source: args.accept_source,
-                    resumes: !args.no_resume,
-                    progress: Some(bar.progress()),
-                    tell_every: bar.tell_every(),
-                    ..Request::of(Trigger::Operator)
-                };
-                let pass = mirror.pass(client, request, token);
-                let report = bar.over(&watched.source, pass).await;
-                bar.clear();
-                report
-            }
-        })
-        .collect();
+    // Each in a task of its own, which starts others and hears of their ends without waking another thread.
+    let mut passes = JoinSet::new();
+    for client in selected {
+        let (mirror, token) = (Arc::clone(&mirror), token.clone());
+        let (accept_source, resumes) = (args.accept_source, !args.no_resume);
+        passes.spawn(async move {
+            let watched = &mirror.clients[client];
+            let bar = Bar::of(&watched.client.name);
+            let request = Request {
+                accept_source,
+                resumes,
+                progress: Some(bar.progress()),
+                tell_every: bar.tell_every(),
+                ..Request::of(Trigger::Operator)
+            };
+            let pass = mirror.pass(client, request, &token);
+            let report = bar.over(&watched.source, pass).await;
+            bar.clear();
+            report
+        });
+    }
     let mut reports = Vec::new();
     let mut printed = Ok(());
     let all = async {
-        while let Some(report) = passes.next().await {
+        while let Some(ended) = passes.join_next().await {
+            let report = ended.unwrap_or_else(|ended| panic::resume_unwind(ended.into_panic()));
             if out.format == Output::Json
                 && let Err(error) = out.json(&report)
             {
@@ -73,11 +76,15 @@ pub(super) async fn run(args: &SyncArgs, config: Config, out: &mut Out) -> anyho
         }
     };
     let in_time = tokio::select! {
+        // A pass that has ended was not cut.
+        biased;
         () = all => true,
         () = shutdown.overdue() => false,
     };
-    drop(passes);
-    mirror.close().await;
+    passes.shutdown().await;
+    if let Some(mirror) = Arc::into_inner(mirror) {
+        mirror.close().await;
+    }
     if out.format == Output::Text {
         printed = print_table(&reports, out);
     }
