@@ -229,6 +229,13 @@ impl Store {
         self.begin_by(self.begin.clone()).await
     }
 
+    /// For what may be lost when the server crashes soon after its commit, which waits for no disk. What is committed later is never kept
+    /// without it.
+    async fn begin_lightly(&self) -> Result<Tx, Error> {
+        self.begin_by(format!("{}; SET LOCAL synchronous_commit TO off", self.begin))
+            .await
+    }
+
     /// For many users, each named by its id.
     async fn begin_batch(&self) -> Result<Tx, Error> {
         self.begin_by(format!("{}; {ALONG_THE_INDEXES}", self.begin))

@@ -18,6 +18,7 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
+use futures_util::FutureExt;
 use governor::{
     Quota, RateLimiter,
     clock::Clock,
@@ -191,6 +192,8 @@ impl Budget {
     /// A pass begins, at a rate that may be another than before: what is heard first is news again.
     pub(super) fn begin_pass(&self, requests_per_minute: u32) {
         self.silent.store(true, Ordering::Relaxed);
+        // What an earlier pass heard last is no news of this one, which has yet to hear what other processes noted meanwhile.
+        self.news.notified().now_or_never();
         let mut paced = self.rate();
         if paced.requests_per_minute != requests_per_minute {
             *paced = Paced::new(requests_per_minute, &self.clock);

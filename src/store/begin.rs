@@ -113,16 +113,16 @@ impl Store {
                     token: begin.token,
                 }));
             }
-            if let Some(tick) = begin.trigger.tick()
-                && let Some(other) = in_the_way(&mut tx, begin, newest, tick).await?
+            if begin.trigger.tick().is_some()
+                && let Some(other) = in_the_way(begin, newest)
             {
                 tx.rollback().await?;
                 return Ok(other);
             }
         }
         let resumed = match &newest {
-            Some(newest) => resumed::find(&mut tx, begin, newest.id).await?,
-            None => None,
+            Some(newest) if newest.was_cut => resumed::find(&mut tx, begin, newest.id).await?,
+            _ => None,
         };
         let run = take_epoch(&mut tx, begin, resumed).await?;
         crash_point!("begin::inside");
@@ -136,22 +136,18 @@ impl Store {
             .await?;
             held::expire(&mut tx, begin.client_id).await?;
         }
-        sqlx::query!(
-            r#"
-            update sync_runs set
-                outcome = 'failed', finished_at = now(), error = 'the pass was cut off: the next one began after it'
-            where client_id = $1 and outcome is null
-            "#,
-            begin.client_id.as_str(),
-        )
-        .execute(&mut tx)
-        .await?;
         let approves = match begin.trigger {
             Trigger::Approval(run) => Some(run),
             _ => None,
         };
         sqlx::query!(
             r#"
+            with closed as (
+                update sync_runs set
+                    outcome = 'failed', finished_at = now(),
+                    error = 'the pass was cut off: the next one began after it'
+                where client_id = $2 and outcome is null
+            )
             insert into sync_runs (
                 run_id, client_id, client_name, epoch, tick, trigger, process, token, approves, watched,
                 started_at, heartbeat_at, began_at, resumes, done_to
@@ -190,49 +186,34 @@ struct Newest {
     token: Option<i64>,
     watched: Option<i64>,
     open: bool,
+    /// It noted how far it came, which no pass does that is complete: it may have been cut.
+    was_cut: bool,
     resumed: Option<Resumed>,
     /// None once it has been silent for too long.
     alive_at: Option<DateTime<Utc>>,
+    /// The pass that another process made of the tick.
+    made: Option<i64>,
 }
 
 /// What a pass of the schedule gives way to.
-async fn in_the_way(
-    tx: &mut Tx,
-    begin: &BeginRun<'_>,
-    newest: &Newest,
-    tick: DateTime<Utc>,
-) -> Result<Option<Begun>, Error> {
+fn in_the_way(begin: &BeginRun<'_>, newest: &Newest) -> Option<Begun> {
     if newest.open
         && newest.process != Some(begin.process)
         && let Some(heartbeat_at) = newest.alive_at
     {
         let run = newest.id;
         let is_alike = newest.watched == Some(begin.watched);
-        return Ok(Some(Begun::UnderWay {
+        return Some(Begun::UnderWay {
             run,
             heartbeat_at,
             is_alike,
-        }));
+        });
     }
-    let made = sqlx::query_scalar!(
-        r#"
-        select run_id from sync_runs
-        where client_id = $1 and tick = $2 and outcome not in ('skipped', 'failed')
-            -- Our own ticks come again after our clock was set back.
-            and process <> $3 and watched = $4
-        limit 1
-        "#,
-        begin.client_id.as_str(),
-        tick,
-        begin.process,
-        begin.watched,
-    )
-    .fetch_optional(&mut *tx)
-    .await?;
-    Ok(made.map(|run| Begun::Done { run }))
+    newest.made.map(|run| Begun::Done { run })
 }
 
 async fn newest_run(tx: &mut Tx, begin: &BeginRun<'_>) -> Result<Option<Newest>, Error> {
+    // A statement of its own: another one may hold the row, and what it did is seen by the next statement only.
     let state = sqlx::query!(
         "select last_run_id, epoch from sync_state where client_id = $1 for update",
         begin.client_id.as_str(),
@@ -247,12 +228,23 @@ async fn newest_run(tx: &mut Tx, begin: &BeginRun<'_>) -> Result<Option<Newest>,
             -- One of the future was written before a failover to a clock that is behind.
             case when heartbeat_at between now() - make_interval(secs => $2) and now() + make_interval(secs => $2)
                 then heartbeat_at
-            end as alive_at
+            end as alive_at,
+            (
+                select made.run_id from sync_runs as made
+                where made.client_id = $3 and made.tick = $4 and made.outcome not in ('skipped', 'failed')
+                    -- Our own ticks come again after our clock was set back.
+                    and made.process <> $5 and made.watched = $6
+                limit 1
+            ) as made
         from sync_runs
         where run_id = $1
         "#,
         state.last_run_id,
         begin.silence.as_secs_f64(),
+        begin.client_id.as_str(),
+        begin.trigger.tick(),
+        begin.process,
+        begin.watched,
     )
     .fetch_optional(&mut *tx)
     .await?;
@@ -263,6 +255,7 @@ async fn newest_run(tx: &mut Tx, begin: &BeginRun<'_>) -> Result<Option<Newest>,
         token: newest.token,
         watched: newest.watched,
         open: newest.open,
+        was_cut: newest.done_to.is_some(),
         resumed: newest
             .resumes
             .zip(newest.began_at)
@@ -272,6 +265,7 @@ async fn newest_run(tx: &mut Tx, begin: &BeginRun<'_>) -> Result<Option<Newest>,
                 done_to: newest.done_to.map(UserId),
             }),
         alive_at: newest.alive_at,
+        made: newest.made,
     }))
 }
 

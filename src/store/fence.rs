@@ -68,7 +68,7 @@ impl Store {
     /// [`Error::Fenced`] when a later pass has begun.
     pub async fn heartbeat(&self, run: &Run, beat: Beat) -> Result<(), Error> {
         let stored = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-        let mut tx = self.begin().await?;
+        let mut tx = self.begin_lightly().await?;
         run.look_at_fence(&mut tx).await?;
         sqlx::query!(
             r#"

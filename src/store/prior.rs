@@ -56,48 +56,42 @@ impl Store {
     /// What Postgres says.
     pub async fn prior(&self, client: &ClientId) -> Result<Prior, Error> {
         let mut tx = self.begin().await?;
-        let forgotten = sqlx::query_scalar!("select user_id from forgotten_users")
-            .fetch_all(&mut tx)
-            .await?;
-        let announced = sqlx::query_scalar!("select field from extra_fields")
-            .fetch_all(&mut tx)
-            .await?;
-        let unsettled = sqlx::query_scalar!(
+        // One statement: each costs a pass over few users more than what it reads.
+        let prior = sqlx::query!(
             r#"
-            select user_id as "user_id!" from missing_users where client_id = $1
-            union all
-            select user_id from rejects where client_id = $1
-            limit $2
+            select
+                array(select user_id from forgotten_users) as "forgotten!",
+                array(select field from extra_fields) as "announced!",
+                array(
+                    select user_id from missing_users where client_id = $1
+                    union all
+                    select user_id from rejects where client_id = $1
+                    limit $2
+                ) as "unsettled!",
+                coalesce((
+                    select r.respelled * 2 > r.observed
+                        and (s.fingerprints_renewed_at is null or s.fingerprints_renewed_at < now() - interval '1 day')
+                    from sync_state as s
+                    join sync_runs as r on r.run_id = s.last_complete_run_id
+                    where s.client_id = $1
+                ), false) as "most_respelled!"
             "#,
             client.as_str(),
             i64::try_from(Unsettled::MAX + 1).unwrap_or(i64::MAX),
         )
-        .fetch_all(&mut tx)
-        .await?;
-        let most_respelled = sqlx::query_scalar!(
-            r#"
-            select r.respelled * 2 > r.observed
-                and (s.fingerprints_renewed_at is null or s.fingerprints_renewed_at < now() - interval '1 day')
-                as "most!"
-            from sync_state as s
-            join sync_runs as r on r.run_id = s.last_complete_run_id
-            where s.client_id = $1
-            "#,
-            client.as_str(),
-        )
-        .fetch_optional(&mut tx)
+        .fetch_one(&mut tx)
         .await?;
         tx.rollback().await?;
-        let unsettled = if unsettled.len() > Unsettled::MAX {
+        let unsettled = if prior.unsettled.len() > Unsettled::MAX {
             Unsettled::Many
         } else {
-            Unsettled::These(unsettled.into_iter().map(UserId).collect())
+            Unsettled::These(prior.unsettled.into_iter().map(UserId).collect())
         };
         Ok(Prior {
-            forgotten: forgotten.into_iter().map(UserId).collect(),
-            announced: announced.into_iter().collect(),
+            forgotten: prior.forgotten.into_iter().map(UserId).collect(),
+            announced: prior.announced.into_iter().collect(),
             unsettled,
-            most_respelled: most_respelled.unwrap_or(false),
+            most_respelled: prior.most_respelled,
         })
     }
 }

@@ -55,7 +55,11 @@ impl Store {
             let left = left.saturating_sub(ahead);
             i64::try_from(left).unwrap_or(i64::MAX)
         });
-        let mut tx = self.begin().await?;
+        // A block that is not heeded grows, so this is not lost with the server. The rest is heard again.
+        let mut tx = match state.blocked_for {
+            Some(_) => self.begin().await?,
+            None => self.begin_lightly().await?,
+        };
         sqlx::query!(
             "insert into rate_limits as noted (client_id, noted_at, remaining, resets_at, blocked_until)
              values ($1, now(), $2, now() + $3::interval, now() + $4::interval)

@@ -88,7 +88,7 @@ impl Store {
         requests: Option<u64>,
     ) -> Result<(), Error> {
         let stored = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-        let mut tx = self.begin().await?;
+        let mut tx = self.begin_lightly().await?;
         sqlx::query!(
             "update sync_runs set fetch_plan = $2, planned_users = $3, planned_requests = $4
              where run_id = $1 and outcome is null",
@@ -111,59 +111,59 @@ impl Store {
         crash_point!("finish::before");
         let mut tx = self.begin().await?;
         run.check_fence(&mut tx).await?;
-        let written = sqlx::query!(
-            "select inserted, updated, removed, restored, repaired from sync_runs where run_id = $1",
+        let stored = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        let ended = sqlx::query!(
+            r#"
+            update sync_runs set
+                outcome = coalesce($2, case
+                    when inserted + updated + removed + restored + repaired > 0 then $11 else $12
+                end),
+                finished_at = now(), observed = $3,
+                unchanged = greatest($3 - inserted - updated - restored - $4::bigint - $5::bigint, 0),
+                rejected = $4, missing = $5, unanswered = $6, requests = $7, error = $8, respelled = $9, done_to = $10,
+                failure = $13
+            where run_id = $1
+            returning outcome as "outcome!", inserted, updated, removed, restored, unchanged
+            "#,
             run.id,
+            finish.shortfall.map(RunOutcome::as_str),
+            stored(finish.observed),
+            stored(finish.rejected),
+            stored(finish.missing),
+            stored(finish.unanswered),
+            stored(finish.requests),
+            finish.error,
+            stored(finish.respelled),
+            finish.done_to.map(|user| user.0),
+            RunOutcome::Applied.as_str(),
+            RunOutcome::NoChange.as_str(),
+            finish
+                .failure
+                .filter(|_| finish.shortfall == Some(RunOutcome::Failed))
+                .map(Failure::as_str),
         )
         .fetch_one(&mut tx)
         .await?;
         let count = |number: i64| u64::try_from(number).unwrap_or_default();
-        let mut counts = RunCounts {
+        let counts = RunCounts {
             observed: finish.observed,
-            inserted: count(written.inserted),
-            updated: count(written.updated),
-            removed: count(written.removed),
-            restored: count(written.restored),
-            unchanged: 0,
+            inserted: count(ended.inserted),
+            updated: count(ended.updated),
+            removed: count(ended.removed),
+            restored: count(ended.restored),
+            unchanged: count(ended.unchanged),
             rejected: finish.rejected,
             missing: finish.missing,
             unanswered: finish.unanswered,
             requests: finish.requests,
         };
-        let accounted = counts.inserted + counts.updated + counts.restored + counts.rejected + counts.missing;
-        counts.unchanged = counts.observed.saturating_sub(accounted);
-        let complete = if counts.changes() > 0 || written.repaired > 0 {
-            RunOutcome::Applied
-        } else {
-            RunOutcome::NoChange
-        };
-        let outcome = finish.shortfall.unwrap_or(complete);
-        let stored = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-        sqlx::query!(
-            r#"
-            update sync_runs set
-                outcome = $2, finished_at = now(), observed = $3, unchanged = $4, rejected = $5, missing = $6,
-                unanswered = $7, requests = $8, error = $9, respelled = $10, done_to = $11, failure = $12
-            where run_id = $1
-            "#,
-            run.id,
-            outcome.as_str(),
-            stored(counts.observed),
-            stored(counts.unchanged),
-            stored(counts.rejected),
-            stored(counts.missing),
-            stored(counts.unanswered),
-            stored(counts.requests),
-            finish.error,
-            stored(finish.respelled),
-            finish.done_to.map(|user| user.0),
-            finish
-                .failure
-                .filter(|_| outcome == RunOutcome::Failed)
-                .map(Failure::as_str),
-        )
-        .execute(&mut tx)
-        .await?;
+        let outcome = finish
+            .shortfall
+            .unwrap_or(if ended.outcome == RunOutcome::Applied.as_str() {
+                RunOutcome::Applied
+            } else {
+                RunOutcome::NoChange
+            });
         if finish.renewed {
             sqlx::query!(
                 "update sync_state set fingerprints_renewed_at = now() where client_id = $1",

@@ -93,6 +93,7 @@ impl<S: Source> Pass<'_, S> {
             Ok(_) => {}
             Err(error) => return Err(Refusal::Store(error)),
         }
+        self.recall_rate().await;
         let set = self.held(set_hash).await?;
         if let Some(removal) = set
             .removals

@@ -62,7 +62,9 @@ impl Beforehand {
         };
         if tables {
             // A database without them knows nothing.
-            let prior = with_retries(|| store.prior(&pass.client.id)).await?;
+            let reading = with_retries(|| store.prior(&pass.client.id));
+            let (prior, ()) = tokio::join!(reading, pass.recall_rate());
+            let prior = prior?;
             before.forgotten = prior.forgotten;
             before.announced = prior.announced;
             before.unsettled = prior.unsettled;
@@ -85,10 +87,6 @@ impl Beforehand {
             }
         }
         before.choose(pass, watched, tables).await?;
-        if let Some(run) = run {
-            let Expected { users, requests } = before.expected;
-            with_retries(|| store.note_plan(run, before.plan.as_str(), users, requests)).await?;
-        }
         Ok(before)
     }
 

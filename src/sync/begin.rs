@@ -134,7 +134,6 @@ impl<S: Source> Pass<'_, S> {
         overtaken: &CancellationToken,
         work: impl Future<Output = T>,
     ) -> T {
-        self.recall_rate().await;
         let beats = async {
             loop {
                 let mut beat = pin!(tokio::time::sleep(self.beat));

@@ -8,21 +8,23 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Course, Pass, Undiscovered, Watched,
     apply::{self, Hand},
-    beforehand::Beforehand,
+    beforehand::{Beforehand, Expected},
     fetch::{self, Delivery, End, Listing},
     frontier::Frontier,
     queue::Room,
+    rate::soon,
     targets::{Halt, Targets},
 };
 use crate::{
     calcom::{Reach, Source},
     config::FetchPlan,
     model::{Target, UserId},
-    store::{Error, Unsettled},
+    store::{Error, Run, Unsettled},
 };
 
-/// Requests that wait to be made: enough that none waits for the database.
-const ASKS: usize = 16;
+/// Requests that wait to be made. More than a page of targets makes of 250 users each, some thirty kilobytes, so that the next page is
+/// read while these are under way.
+const ASKS: usize = 32;
 
 /// As many as Cal.com's list can hold.
 pub(super) const LISTED: usize = Reach::MAX_OFFSET + Reach::USERS;
@@ -57,10 +59,16 @@ impl<S: Source> Pass<'_, S> {
             frontier,
             told: &told,
         };
+        let noting = async {
+            if let Some(run) = run {
+                self.note_plan(run, &before).await;
+            }
+        };
         // The writer's failure ends the fetching: it drops its half of the channel.
-        let ((mut course, read), (tally, written)) = tokio::join!(
+        let ((mut course, read), (tally, written), ()) = tokio::join!(
             self.read(watched, &before, tables, frontier, delivery, cancel),
             apply::take_batches(self, hand, receiver, frontier, &before),
+            noting,
         );
         course.present = tally.present + course.passed_over;
         course.observed = tally.observed + course.passed_over;
@@ -69,6 +77,15 @@ impl<S: Source> Pass<'_, S> {
         course.respelled = tally.respelled;
         course.renewed = tally.renewed;
         (course, written.and(read))
+    }
+
+    /// Puts on record what is about to be done, while it is begun. Whatever stands in the way of that is no reason to end a pass.
+    async fn note_plan(&self, run: &Run, before: &Beforehand) {
+        let Expected { users, requests } = before.expected;
+        let noted = apply::with_retries(|| self.store.note_plan(run, before.plan.as_str(), users, requests));
+        if let Err(error) = soon(noted).await {
+            tracing::debug!(error = %error, "what the pass is about to do could not be noted");
+        }
     }
 
     /// Asks for everyone who is watched.

@@ -145,9 +145,6 @@ impl<S: Source> Pass<'_, S> {
         requests_before: u64,
         cancel: &CancellationToken,
     ) -> Plan {
-        if looking.tables {
-            self.recall_rate().await;
-        }
         let (course, read) = self
             .observe(
                 &mut Hand::Looking(&mut looking),

@@ -11,8 +11,8 @@ use crate::{calcom::Source, store::Error};
 const LIMIT: Duration = Duration::from_secs(5);
 
 impl<S: Source> Pass<'_, S> {
-    /// Goes on within what an earlier process has left. Whatever stands in the way of that is no reason to make no pass: the first
-    /// answer says how much is left.
+    /// Goes on within what an earlier process has left. Whatever stands in the way of that is no reason to ask nobody: the first answer
+    /// says how much is left.
     pub(super) async fn recall_rate(&self) {
         match soon(self.store.rate_limit(&self.client.id)).await {
             Ok(Some(state)) => self.source.resume_rate(state),
@@ -40,7 +40,8 @@ impl<S: Source> Pass<'_, S> {
     }
 }
 
-async fn soon<T>(call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+/// A call that is not worth waiting for.
+pub(super) async fn soon<T>(call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     timeout(LIMIT, call)
         .await
         .unwrap_or_else(|_| Err(Error::Unavailable("it did not answer in time".to_owned())))

@@ -8,7 +8,7 @@ const BEGINNING: [&str; 2] = ["insert into sync_runs", "commit"];
 const BATCH: [&str; 2] = ["insert into managed_users as m", "commit"];
 const CONFIRMATION: [&str; 2] = ["confirmations = m.confirmations +", "commit"];
 const REMOVALS: [&str; 2] = ["set version = i.version", "commit"];
-const END: [&str; 2] = ["outcome = $2", "commit"];
+const END: [&str; 2] = ["outcome = coalesce($2", "commit"];
 
 const COMPLETE_RUNS: &str = "select count(*) from sync_runs where outcome in ('applied', 'no_change')";
 

@@ -253,6 +253,18 @@ async fn a_pass_without_its_note_is_made_all_the_same() {
     assert_eq!(report.observed, 20, "{:?}", report.error);
 }
 
+#[tokio::test]
+async fn a_pass_whose_plan_cannot_be_noted_is_made_all_the_same() {
+    let world = world(config(20, every_second(40))).await;
+    sqlx::query("alter table sync_runs rename planned_users to something_else")
+        .execute(&world.pool)
+        .await
+        .expect("a database can be spoilt");
+    let report = world.pass().await;
+    assert_eq!(report.observed, 20, "{:?}", report.error);
+    assert_eq!(report.error, None);
+}
+
 /// What the killed process might have asked is not asked again.
 #[tokio::test]
 async fn a_program_that_is_killed_within_a_window_and_restarted_is_never_blocked() {

@@ -321,7 +321,7 @@ async fn a_commit_whose_answer_is_lost_is_neither_lost_nor_doubled() {
     assert_eq!(world.kinds(user).await, ["insert", "removal"]);
     world.assert_quiet().await;
 
-    gate.lose_answer(&["outcome = $2", "commit"]);
+    gate.lose_answer(&["outcome = coalesce($2", "commit"]);
     let report = world.unchecked_pass(&through(), &cancel).await;
     assert!(gate.has_lost());
     assert_eq!(
