@@ -12,6 +12,7 @@ mod probe;
 mod program;
 mod requests;
 mod round;
+mod running;
 mod source;
 mod stage;
 mod table;
@@ -19,7 +20,7 @@ mod targets;
 mod trials;
 mod watched;
 
-use std::{fs, path::PathBuf, process::ExitCode, sync::Arc};
+use std::{fs, io, path::PathBuf, process::ExitCode, sync::Arc};
 
 use anyhow::{Context as _, anyhow};
 use clap::Parser;
@@ -49,6 +50,8 @@ fn main() -> ExitCode {
         return code;
     }
     let arguments = Arguments::parse();
+    // What passes in this process log costs them something.
+    tracing_subscriber::fmt().with_writer(io::sink).init();
     let result = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use sqlx::{Executor, PgConnection};
 
-use crate::{arguments::Plan, copied::Rows, requests, source::Source};
+use crate::{arguments::Plan, copied::Rows, requests::Asking};
 
 type Known = HashMap<u64, i64, BuildHasherDefault<AsItIs>>;
 
@@ -49,13 +49,12 @@ struct Many<'a> {
 
 /// Asks for all users, and counts those whose fingerprints are known. Seconds.
 pub(crate) async fn measure(
-    source: &Source,
-    plan: Plan,
+    asking: &Asking,
+    users: usize,
     connection: &mut PgConnection,
 ) -> anyhow::Result<f64> {
-    let users = source.people.users.len();
     let start = Instant::now();
-    let unchanged = compare(source, plan, connection).await?;
+    let unchanged = compare(asking, connection).await?;
     let seconds = start.elapsed().as_secs_f64();
     ensure!(
         unchanged == users,
@@ -64,7 +63,7 @@ pub(crate) async fn measure(
     Ok(seconds)
 }
 
-async fn compare(source: &Source, plan: Plan, connection: &mut PgConnection) -> anyhow::Result<usize> {
+async fn compare(asking: &Asking, connection: &mut PgConnection) -> anyhow::Result<usize> {
     let rows = Rows::of(connection, "select id, fingerprint from probe").await?;
     let mut known = Known::with_capacity_and_hasher(rows.len(), BuildHasherDefault::default());
     for pair in rows.pairs() {
@@ -73,7 +72,7 @@ async fn compare(source: &Source, plan: Plan, connection: &mut PgConnection) -> 
     }
     let (known, unchanged) = (Arc::new(known), Arc::new(AtomicUsize::new(0)));
     let counter = unchanged.clone();
-    ask(source, plan, move |records| {
+    ask(asking, move |records| {
         let same = |record: &&&RawValue| known.contains_key(&hash(record.get().as_bytes()));
         counter.fetch_add(records.iter().filter(same).count(), Ordering::Relaxed);
     })
@@ -82,14 +81,14 @@ async fn compare(source: &Source, plan: Plan, connection: &mut PgConnection) -> 
 }
 
 /// Puts fingerprints of all users into a table of their own.
-pub(crate) async fn learn(source: &Source, plan: Plan, connection: &mut PgConnection) -> anyhow::Result<()> {
+pub(crate) async fn learn(asking: &Asking, connection: &mut PgConnection) -> anyhow::Result<()> {
     #[derive(Deserialize)]
     struct Identity {
         id: i64,
     }
     let learned = Arc::new(Mutex::new((Vec::new(), Vec::new())));
     let notes = learned.clone();
-    ask(source, plan, move |records| {
+    ask(asking, move |records| {
         let mut notes = notes.lock().unwrap_or_else(PoisonError::into_inner);
         for record in records {
             // One that has no id is missed when the users are counted.
@@ -117,26 +116,26 @@ pub(crate) async fn learn(source: &Source, plan: Plan, connection: &mut PgConnec
 }
 
 async fn ask(
-    source: &Source,
-    plan: Plan,
+    asking: &Asking,
     each: impl Fn(&[&RawValue]) + Clone + Send + Sync + 'static,
 ) -> anyhow::Result<()> {
-    let client = requests::client()?;
-    let headers = source.people.headers()?;
-    requests::in_parallel(plan.concurrency(), source.urls(plan), move |url| {
-        let request = client.get(url).headers(headers.clone());
-        let each = each.clone();
-        async move {
-            let body = request.send().await?.error_for_status()?.bytes().await?;
-            let records = match plan {
-                Plan::Get => serde_json::from_slice::<One<'_>>(&body).map(|one| vec![one.data]),
-                Plan::Bulk | Plan::List => serde_json::from_slice::<Many<'_>>(&body).map(|many| many.data),
-            };
-            each(&records.context("an answer of another shape")?);
-            Ok(())
-        }
-    })
-    .await
+    let plan = asking.plan;
+    asking
+        .each(move |response| {
+            let each = each.clone();
+            async move {
+                let body = response.bytes().await?;
+                let records = match plan {
+                    Plan::Get => serde_json::from_slice::<One<'_>>(&body).map(|one| vec![one.data]),
+                    Plan::Bulk | Plan::List => {
+                        serde_json::from_slice::<Many<'_>>(&body).map(|many| many.data)
+                    }
+                };
+                each(&records.context("an answer of another shape")?);
+                Ok(())
+            }
+        })
+        .await
 }
 
 /// Fast, and good for nothing but telling apart what nobody has made to look alike.

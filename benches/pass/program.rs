@@ -1,6 +1,9 @@
 //! The real program as a child: one pass, and all that can be seen of it.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, ensure};
 use serde::Deserialize;
@@ -50,6 +53,25 @@ pub(crate) struct Expected {
     pub(crate) unchanged: usize,
 }
 
+impl Expected {
+    pub(crate) const fn unchanged(users: usize) -> Self {
+        Self {
+            inserted: 0,
+            updated: 0,
+            unchanged: users,
+        }
+    }
+
+    pub(crate) fn holds(&self, inserted: usize, updated: usize, unchanged: usize) -> anyhow::Result<()> {
+        let found = (inserted, updated, unchanged);
+        ensure!(
+            found == (self.inserted, self.updated, self.unchanged),
+            "a pass found {found:?} users inserted, updated and unchanged, and not {self:?}",
+        );
+        Ok(())
+    }
+}
+
 impl<'a> Program<'a> {
     pub(crate) fn new(
         stage: &'a Stage,
@@ -84,6 +106,10 @@ impl<'a> Program<'a> {
             source,
             config,
         })
+    }
+
+    pub(crate) fn config(&self) -> &Path {
+        &self.config
     }
 
     /// What the program has against the plan, if it does not know it.
@@ -123,12 +149,8 @@ impl<'a> Program<'a> {
         let written = stage::done(connection).await?.since(before);
         let report: Report = serde_json::from_str(ended.stdout.trim())
             .with_context(|| format!("a pass did not report itself: {}", ended.stdout))?;
-        ensure!(
-            report.error.is_none()
-                && (report.inserted, report.updated, report.unchanged)
-                    == (expected.inserted, expected.updated, expected.unchanged),
-            "a pass found something else: {report:?}, and not {expected:?}",
-        );
+        ensure!(report.error.is_none(), "a pass failed: {report:?}");
+        expected.holds(report.inserted, report.updated, report.unchanged)?;
         Ok(Pass {
             report,
             usage: ended.usage,

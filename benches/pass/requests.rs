@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::ensure;
-use reqwest::{StatusCode, redirect};
+use reqwest::{Response, StatusCode, header::HeaderMap, redirect};
 use rustls::crypto::CryptoProvider;
 use tokio::task::JoinSet;
 
@@ -33,12 +33,15 @@ pub(crate) fn client() -> anyhow::Result<reqwest::Client> {
 }
 
 /// Does something for each address, a number of them at a time, on all cores.
-pub(crate) async fn in_parallel<F, Fut>(concurrency: usize, urls: Vec<String>, one: F) -> anyhow::Result<()>
+pub(crate) async fn in_parallel<F, Fut>(
+    concurrency: usize,
+    urls: Arc<Vec<String>>,
+    one: F,
+) -> anyhow::Result<()>
 where
     F: Fn(String) -> Fut + Clone + Send + 'static,
     Fut: Future<Output = anyhow::Result<()>> + Send,
 {
-    let urls = Arc::new(urls);
     let next = Arc::new(AtomicUsize::new(0));
     let mut workers = JoinSet::new();
     for _ in 0..concurrency {
@@ -56,21 +59,53 @@ where
     Ok(())
 }
 
+/// What a plan asks for, and who asks: with connections that are kept, as a pass has them.
+#[derive(Clone, Debug)]
+pub(crate) struct Asking {
+    client: reqwest::Client,
+    headers: HeaderMap,
+    urls: Arc<Vec<String>>,
+    pub(crate) plan: Plan,
+}
+
+impl Asking {
+    pub(crate) fn new(source: &Source, plan: Plan) -> anyhow::Result<Self> {
+        Ok(Self {
+            client: client()?,
+            headers: source.people.headers()?,
+            urls: Arc::new(source.urls(plan)),
+            plan,
+        })
+    }
+
+    /// Does something with each answer.
+    pub(crate) async fn each<F, Fut>(&self, one: F) -> anyhow::Result<()>
+    where
+        F: Fn(Response) -> Fut + Clone + Send + 'static,
+        Fut: Future<Output = anyhow::Result<()>> + Send,
+    {
+        let (client, headers) = (self.client.clone(), self.headers.clone());
+        in_parallel(self.plan.concurrency(), self.urls.clone(), move |url| {
+            let request = client.get(url).headers(headers.clone());
+            let one = one.clone();
+            async move {
+                let response = request.send().await?;
+                ensure!(response.status() == StatusCode::OK, "{}", response.status());
+                one(response).await
+            }
+        })
+        .await
+    }
+}
+
 /// Asks for everybody as the plan does, and forgets what is answered. Seconds.
-pub(crate) async fn floor(source: &Source, plan: Plan) -> anyhow::Result<f64> {
-    let client = client()?;
-    let headers = source.people.headers()?;
-    let urls = source.urls(plan);
+pub(crate) async fn floor(asking: &Asking) -> anyhow::Result<f64> {
     let start = Instant::now();
-    in_parallel(plan.concurrency(), urls, move |url| {
-        let request = client.get(url).headers(headers.clone());
-        async move {
-            let mut response = request.send().await?;
-            ensure!(response.status() == StatusCode::OK, "{}", response.status());
+    asking
+        .each(|mut response| async move {
             while response.chunk().await?.is_some() {}
             Ok(())
-        }
-    })
-    .await?;
+        })
+        .await?;
     Ok(start.elapsed().as_secs_f64())
 }

@@ -10,7 +10,8 @@ use crate::{
     database::{self, Floors},
     probe,
     program::{Expected, Pass, Program},
-    requests,
+    requests::{self, Asking},
+    running::Running,
     source::Source,
     stage::{self, Stage, Written},
     trials::{Seconds, trials},
@@ -66,11 +67,15 @@ pub(crate) enum Kind {
     Changed,
 }
 
-/// Passes of one kind. Times are the program's own `duration_s`; the other values are those of the fastest pass.
+/// Passes of one kind. Times are the program's own `duration_s`; what a pass writes and uses is that of the fastest one of a process
+/// of its own.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Case {
     pub(crate) kind: Kind,
+    /// Of a process that has made passes before; of a first fill, whose process never has, as in `alone`.
     pub(crate) seconds: Seconds,
+    /// Of `calmirror sync`, a process for each pass.
+    pub(crate) alone: Seconds,
     pub(crate) users_per_s: f64,
     pub(crate) requests: u64,
     pub(crate) ratio_to_requests: f64,
@@ -162,7 +167,6 @@ pub(crate) async fn measure(
         Some(ByHand::Skipped(why)) => say(setting, &format!("by hand: SKIPPED, {why}")),
         None => {}
     }
-    probe::learn(source, plan, &mut connection).await?;
     let later = Later::measure(&program, source, setting, &mut connection).await?;
     connection.close().await?;
     stage.drop(DATABASE).await?;
@@ -172,7 +176,11 @@ pub(crate) async fn measure(
         unchanged,
         changed,
     } = later;
-    let case = |kind, passes: &[Pass]| {
+    let fills = Passes {
+        running: seconds(&fills),
+        alone: fills,
+    };
+    let case = |kind, passes: &Passes| {
         let floor = if kind == Kind::FirstFill {
             &database.write
         } else {
@@ -199,8 +207,14 @@ pub(crate) async fn measure(
 struct Later {
     requests: Seconds,
     probe: Seconds,
-    unchanged: Vec<Pass>,
-    changed: Vec<Pass>,
+    unchanged: Passes,
+    changed: Passes,
+}
+
+/// Of one kind, each made in both ways.
+struct Passes {
+    alone: Vec<Pass>,
+    running: Seconds,
 }
 
 impl Later {
@@ -214,20 +228,8 @@ impl Later {
         stage::settle(connection).await?;
         // The first change to a page after a checkpoint logs all of it: this pass has those of the tables that each pass
         // writes to.
-        program.pass(connection, expected(0, 0, users)).await?;
-        // By turns, so that a machine that is slower for a while is so for all of them.
-        let turns = trials(async |_| {
-            let requests = requests::floor(source, plan).await?;
-            let probe = probe::measure(source, plan, connection).await?;
-            let pass = program.pass(connection, expected(0, 0, users)).await?;
-            Ok((requests, probe, pass))
-        })
-        .await?;
-        let requests = Seconds::of(turns.iter().map(|turn| turn.0).collect());
-        let probe = Seconds::of(turns.iter().map(|turn| turn.1).collect());
-        let unchanged: Vec<Pass> = turns.into_iter().map(|turn| turn.2).collect();
-        say(setting, &format!("requests alone: {requests}"));
-        say(setting, &format!("bare probe: {probe}"));
+        program.pass(connection, Expected::unchanged(users)).await?;
+        let unchanged = trials(async |_| program.pass(connection, Expected::unchanged(users)).await).await?;
         told(setting, Kind::Unchanged, &unchanged);
         let changed = trials(async |trial| {
             let changed = source.change(&format!("In trial {trial} of {plan}")).await?;
@@ -237,11 +239,52 @@ impl Later {
         })
         .await?;
         told(setting, Kind::Changed, &changed);
+        // Its answers open the connections that are kept.
+        let asking = Asking::new(source, plan)?;
+        probe::learn(&asking, connection).await?;
+        stage::settle(connection).await?;
+        let running = Running::start(program, users).await?;
+        // By turns, so that a machine that is slower for a while is so for all of them.
+        let turns = trials(async |_| {
+            let requests = requests::floor(&asking).await?;
+            let probe = probe::measure(&asking, users, connection).await?;
+            let pass = running.pass(Expected::unchanged(users)).await?;
+            Ok((requests, probe, pass))
+        })
+        .await?;
+        let requests = Seconds::of(turns.iter().map(|turn| turn.0).collect());
+        let probe = Seconds::of(turns.iter().map(|turn| turn.1).collect());
+        let running_unchanged = Seconds::of(turns.iter().map(|turn| turn.2).collect());
+        say(setting, &format!("requests alone: {requests}"));
+        say(setting, &format!("bare probe: {probe}"));
+        say(
+            setting,
+            &format!("unchanged, in a running process: {running_unchanged}"),
+        );
+        let running_changed = trials(async |trial| {
+            let changed = source
+                .change(&format!("In running trial {trial} of {plan}"))
+                .await?;
+            running.pass(expected(0, changed, users - changed)).await
+        })
+        .await?;
+        let running_changed = Seconds::of(running_changed);
+        say(
+            setting,
+            &format!("1 % changed, in a running process: {running_changed}"),
+        );
+        running.stop().await;
         Ok(Self {
             requests,
             probe,
-            unchanged,
-            changed,
+            unchanged: Passes {
+                alone: unchanged,
+                running: running_unchanged,
+            },
+            changed: Passes {
+                alone: changed,
+                running: running_changed,
+            },
         })
     }
 }
@@ -258,15 +301,17 @@ impl Case {
     fn of(
         kind: Kind,
         users: usize,
-        passes: &[Pass],
+        passes: &Passes,
         (requests, database, probe): (&Seconds, &Seconds, &Seconds),
     ) -> anyhow::Result<Self> {
         let best = passes
+            .alone
             .iter()
             .min_by(|left, right| left.report.duration_s.total_cmp(&right.report.duration_s))
             .context("no pass was made")?;
-        let seconds = Seconds::of(passes.iter().map(|pass| pass.report.duration_s).collect());
+        let seconds = passes.running.clone();
         let peak = passes
+            .alone
             .iter()
             .map(|pass| pass.usage.peak_rss_bytes)
             .max()
@@ -284,14 +329,18 @@ impl Case {
             source_cpu_us_per_request: best
                 .source_cpu_s
                 .map(|seconds| seconds * 1e6 / best.report.requests as f64),
+            alone: self::seconds(&passes.alone),
             seconds,
         })
     }
 }
 
+fn seconds(passes: &[Pass]) -> Seconds {
+    Seconds::of(passes.iter().map(|pass| pass.report.duration_s).collect())
+}
+
 fn told(setting: Setting, kind: Kind, passes: &[Pass]) {
-    let seconds = Seconds::of(passes.iter().map(|pass| pass.report.duration_s).collect());
-    say(setting, &format!("{}: {seconds}", kind.as_str()));
+    say(setting, &format!("{}: {}", kind.as_str(), seconds(passes)));
 }
 
 fn say(setting: Setting, what: &str) {

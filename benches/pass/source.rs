@@ -147,7 +147,7 @@ impl Source {
         let urls: Vec<String> = urls.into_iter().step_by(100).collect();
         let headers = self.people.headers()?;
         let changed = urls.len();
-        requests::in_parallel(Plan::Get.concurrency(), urls, move |url| {
+        requests::in_parallel(Plan::Get.concurrency(), Arc::new(urls), move |url| {
             let request = client
                 .patch(url)
                 .headers(headers.clone())

@@ -80,6 +80,14 @@ impl Targets {
         });
     }
 
+    /// What the last ratio is for a process that makes this one pass.
+    fn beside(&mut self, case: &Case, ratio: f64) {
+        if let Some(measured) = self.0.last_mut().and_then(|target| target.measured.as_mut()) {
+            let alone = ratio * case.alone.best / case.seconds.best;
+            measured.push_str(&format!("; sync: {alone:.2} ×"));
+        }
+    }
+
     fn of_round(&mut self, setting: Setting, measured: &Measured) {
         let (Some(fill), Some(unchanged), Some(changed)) = (
             measured.case(Kind::FirstFill),
@@ -114,6 +122,7 @@ impl Targets {
                 2.0,
                 " ×",
             );
+            self.beside(unchanged, slower(unchanged));
             self.at_most(
                 setting,
                 "1 % changed, to the slower floor",
@@ -121,8 +130,10 @@ impl Targets {
                 2.5,
                 " ×",
             );
+            self.beside(changed, slower(changed));
             if let Some(ratio) = unchanged.ratio_to_probe {
                 self.at_most(setting, "an unchanged pass, to the bare probe", ratio, 2.0, " ×");
+                self.beside(unchanged, ratio);
             }
             if setting.latency_ms == 0 {
                 self.at_most(
@@ -148,6 +159,7 @@ impl Targets {
     fn of_gets(&mut self, setting: Setting, measured: &Measured, unchanged: &Case) {
         if let Some(ratio) = unchanged.ratio_to_probe {
             self.at_most(setting, "an unchanged pass, to the bare probe", ratio, 1.5, " ×");
+            self.beside(unchanged, ratio);
         }
         if setting.latency_ms > 0 {
             let possible = Plan::Get.concurrency() as f64 / (setting.latency_ms as f64 / 1e3);
