@@ -201,11 +201,15 @@ async fn what_fails_says_with_which_error_and_of_which_instant() {
         "'version', 1 / (latest.user_id - 105)",
     )
     .await;
-    let lines = verify(&workplace(&db.url(), ""), &["--instants", "3"], 1)
+    // As many as it takes for some to come after the user's first version.
+    let lines = verify(&workplace(&db.url(), ""), &["--instants", "30"], 1)
         .await
         .json();
     let instants = &summary(&lines)["instants"];
-    assert_eq!(instants.as_array().map(Vec::len), Some(3), "{lines:#?}");
+    assert!(
+        instants.as_array().is_some_and(|instants| instants.len() > 10),
+        "{lines:#?}"
+    );
     let found = findings(&lines);
     let failed: Vec<_> = found
         .iter()
