@@ -3,18 +3,8 @@
 use proptest::{collection::btree_map, option, prelude::*};
 use serde_json::{Value, json};
 
-use super::*;
+use super::{tests::answer, *};
 use crate::model::{Json, ManagedUser};
-
-fn answer(status: StatusCode, body: &[u8]) -> Answer<'_> {
-    Answer {
-        status,
-        location: None,
-        blocked_until: None,
-        rest: None,
-        body,
-    }
-}
 
 /// Text that Postgres can store.
 fn text() -> impl Strategy<Value = String> {
@@ -96,7 +86,7 @@ proptest! {
     #[test]
     fn a_valid_record_decodes_to_its_user(user in user(), nulls in any::<bool>()) {
         let body = wire(&user, nulls);
-        let observed = decode_answer(&answer(StatusCode::OK, body.as_bytes()), user.id, &SecretString::default());
+        let observed = decode_answer(&answer(200, body.as_bytes()), user.id, &SecretString::default());
         prop_assert_eq!(observed.expect("a valid answer"), Observation::Present(Box::new(user)));
     }
 
@@ -106,7 +96,6 @@ proptest! {
         body in proptest::collection::vec(any::<u8>(), 0..200),
         asked in any::<i64>(),
     ) {
-        let status = StatusCode::from_u16(status).expect("three digits");
         let observed = decode_answer(&answer(status, &body), UserId(asked), &SecretString::default());
         prop_assert!(observed.is_err());
     }
@@ -120,7 +109,7 @@ proptest! {
         let mut body = wire(&user, true).into_bytes();
         let at = at.index(body.len());
         body[at] = byte;
-        match decode_answer(&answer(StatusCode::OK, &body), user.id, &SecretString::default()) {
+        match decode_answer(&answer(200, &body), user.id, &SecretString::default()) {
             Ok(observation) => {
                 prop_assert_eq!(observation.user_id(), user.id);
                 prop_assert!(!matches!(observation, Observation::Gone(_)));
@@ -137,7 +126,7 @@ proptest! {
         json in prop_oneof![value().prop_map(|value| value.to_string()), "-?(0|[1-9][0-9]{0,25})(\\.[0-9]{1,25})?([eE][+-]?[0-9]{1,20})?"],
     ) {
         let body = format!(r#"{{"status":"success","data":{{"{field}":{json}}}}}"#);
-        let observed = decode_answer(&answer(StatusCode::OK, body.as_bytes()), UserId(1), &SecretString::default());
+        let observed = decode_answer(&answer(200, body.as_bytes()), UserId(1), &SecretString::default());
         prop_assert!(matches!(observed, Ok(Observation::Unreadable(_))), "a record lacks required fields");
     }
 }

@@ -9,15 +9,23 @@ use crate::{
 
 const ASKED: UserId = UserId(7);
 
-fn decode(status: u16, body: impl AsRef<[u8]>) -> Result<Observation, Error> {
-    let answer = Answer {
+/// An answer that has a status and a body, and nothing else to it.
+pub(super) fn answer(status: u16, body: &[u8]) -> Answer<'_> {
+    Answer {
         status: StatusCode::from_u16(status).expect("the test's status is valid"),
         location: None,
         blocked_until: None,
         rest: None,
-        body: body.as_ref(),
-    };
-    decode_answer(&answer, ASKED, &SecretString::from("s3cr3t"))
+        body,
+    }
+}
+
+fn decode(status: u16, body: impl AsRef<[u8]>) -> Result<Observation, Error> {
+    decode_answer(
+        &answer(status, body.as_ref()),
+        ASKED,
+        &SecretString::from("s3cr3t"),
+    )
 }
 
 fn failure(status: u16, code: &str, message: &str) -> Result<Observation, Error> {
@@ -81,13 +89,6 @@ fn the_documented_example_decodes_field_for_field() {
         "timeZone":"America/New_York","weekStart":"Sunday","createdDate":"2024-04-01T00:00:00.000Z","timeFormat":12,
         "defaultScheduleId":null,"locale":"en","avatarUrl":"https://cal.com/api/avatar/2b735186-b01b-46d3-87da-019b8f61776b.png",
         "metadata":{"key":"value"}}}"#;
-    let answer = Answer {
-        status: StatusCode::OK,
-        location: None,
-        blocked_until: None,
-        rest: None,
-        body: body.as_bytes(),
-    };
     let text = |text: &str| Some(text.to_owned());
     let user = ManagedUser {
         id: UserId(1),
@@ -105,7 +106,8 @@ fn the_documented_example_decodes_field_for_field() {
         metadata: Some([("key".to_owned(), Json::from("value"))].into_iter().collect()),
         extra: Default::default(),
     };
-    let observed = decode_answer(&answer, UserId(1), &SecretString::default()).expect("a valid answer");
+    let observed = decode_answer(&answer(200, body.as_bytes()), UserId(1), &SecretString::default())
+        .expect("a valid answer");
     assert_eq!(observed, Observation::Present(Box::new(user)));
 }
 

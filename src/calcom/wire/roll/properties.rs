@@ -6,39 +6,25 @@ use super::{
     super::{
         decode_answer,
         properties::{user, value, wire},
+        tests::answer,
     },
     *,
 };
 use crate::model::{ManagedUser, Observation};
 
-fn answer(status: StatusCode, body: &[u8]) -> Answer<'_> {
-    Answer {
-        status,
-        location: None,
-        blocked_until: None,
-        rest: None,
-        body,
-    }
-}
-
 fn rolled(targets: &[Target], body: &[u8]) -> Result<Roll, Error> {
     let client = ClientId("abc".to_owned());
-    decode_roll(
-        &answer(StatusCode::OK, body),
-        targets,
-        &client,
-        &SecretString::default(),
-    )
+    decode_roll(&answer(200, body), targets, &client, &SecretString::default())
 }
 
 fn paged(known: &HashMap<Fingerprint, UserId>, body: &[u8]) -> Result<Roll, Error> {
-    decode_page(&answer(StatusCode::OK, body), known, &SecretString::default())
+    decode_page(&answer(200, body), known, &SecretString::default())
 }
 
 /// What the record proves when it comes alone.
 fn alone(record: &str, asked: UserId) -> Observation {
     let body = format!(r#"{{"status":"success","data":{record}}}"#);
-    let answer = answer(StatusCode::OK, body.as_bytes());
+    let answer = answer(200, body.as_bytes());
     decode_answer(&answer, asked, &SecretString::default()).expect("an object is a record")
 }
 
@@ -148,7 +134,6 @@ proptest! {
         body in vec(any::<u8>(), 0..200),
         id in any::<i64>(),
     ) {
-        let status = StatusCode::from_u16(status).expect("three digits");
         let targets = [Target::unknown(UserId(id))];
         let client = ClientId("abc".to_owned());
         let secret = SecretString::default();
@@ -209,7 +194,6 @@ proptest! {
                 "status": "error",
                 "error": { "code": code, "message": message, "details": details },
             });
-            let status = StatusCode::from_u16(status).expect("three digits");
             let body = body.to_string();
             let client = ClientId("abc".to_owned());
             let error = decode_roll(&answer(status, body.as_bytes()), &[], &client, &SecretString::default())

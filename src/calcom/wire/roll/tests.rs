@@ -1,4 +1,4 @@
-use super::*;
+use super::{super::tests::answer, *};
 use crate::{
     calcom::{Disposition, Scope},
     model::Observation,
@@ -6,16 +6,6 @@ use crate::{
 
 fn client() -> ClientId {
     ClientId("abc".to_owned())
-}
-
-fn answer(status: u16, body: &str) -> Answer<'_> {
-    Answer {
-        status: StatusCode::from_u16(status).expect("the test's status is valid"),
-        location: None,
-        blocked_until: None,
-        rest: None,
-        body: body.as_bytes(),
-    }
 }
 
 fn record(id: i64, email: &str) -> String {
@@ -39,7 +29,7 @@ fn target(id: i64, email: &str, record: Option<&str>) -> Target {
 fn roll(targets: &[Target], records: &[&str]) -> Roll {
     let body = envelope(records);
     let secret = SecretString::default();
-    decode_roll(&answer(200, &body), targets, &client(), &secret).expect("a good answer")
+    decode_roll(&answer(200, body.as_bytes()), targets, &client(), &secret).expect("a good answer")
 }
 
 fn ids(roll: &Roll) -> Vec<i64> {
@@ -48,7 +38,8 @@ fn ids(roll: &Roll) -> Vec<i64> {
 
 fn refusal(targets: &[Target], status: u16, body: &str) -> Error {
     let secret = SecretString::from("s3cr3t");
-    decode_roll(&answer(status, body), targets, &client(), &secret).expect_err("this holds no users")
+    decode_roll(&answer(status, body.as_bytes()), targets, &client(), &secret)
+        .expect_err("this holds no users")
 }
 
 fn failure(message: &str, details: &str) -> String {
@@ -181,7 +172,11 @@ fn a_page_is_of_whoever_is_on_it() {
     let (known, new) = (record(1, "a+abc@x.org"), record(2, "b+abc@x.org"));
     let fingerprints = HashMap::from([(Fingerprint::of(known.as_bytes()), UserId(1))]);
     let body = envelope(&[&known, &new, "7"]);
-    let roll = decode_page(&answer(200, &body), &fingerprints, &SecretString::default());
+    let roll = decode_page(
+        &answer(200, body.as_bytes()),
+        &fingerprints,
+        &SecretString::default(),
+    );
     let roll = roll.expect("a good answer");
     assert_eq!((ids(&roll), roll.records, roll.unasked), (vec![1, 2], 3, 0));
     assert_eq!(roll.seen[0], Seen::Unchanged(UserId(1)));
@@ -192,7 +187,11 @@ fn of_an_answer_with_far_too_many_records_the_first_are_read_and_all_are_counted
     let records: Vec<String> = (0..1500).map(|id| format!(r#"{{"id":{id}}}"#)).collect();
     let records: Vec<&str> = records.iter().map(String::as_str).collect();
     let body = envelope(&records);
-    let roll = decode_page(&answer(200, &body), &HashMap::new(), &SecretString::default());
+    let roll = decode_page(
+        &answer(200, body.as_bytes()),
+        &HashMap::new(),
+        &SecretString::default(),
+    );
     let roll = roll.expect("a good answer");
     assert_eq!((roll.seen.len(), roll.records), (1000, 1500));
 }
@@ -262,8 +261,12 @@ fn a_refused_limit_tells_the_most() {
     ] {
         for error in [
             refusal(&[], 400, &body),
-            decode_page(&answer(400, &body), &HashMap::new(), &SecretString::default())
-                .expect_err("this holds no users"),
+            decode_page(
+                &answer(400, body.as_bytes()),
+                &HashMap::new(),
+                &SecretString::default(),
+            )
+            .expect_err("this holds no users"),
         ] {
             assert!(
                 matches!(error, Error::LimitRefused { max } if max == most),

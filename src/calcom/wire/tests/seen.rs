@@ -3,18 +3,15 @@
 use super::*;
 
 fn seen(status: u16, body: &str, fingerprint: Option<Fingerprint>) -> Result<Seen, Error> {
-    let answer = Answer {
-        status: StatusCode::from_u16(status).expect("the test's status is valid"),
-        location: None,
-        blocked_until: None,
-        rest: None,
-        body: body.as_bytes(),
-    };
     let target = Target {
         fingerprint,
         ..Target::unknown(ASKED)
     };
-    decode_seen(&answer, &target, &SecretString::from("s3cr3t"))
+    decode_seen(
+        &answer(status, body.as_bytes()),
+        &target,
+        &SecretString::from("s3cr3t"),
+    )
 }
 
 /// The data of an answer as it is usually spelled.
