@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use calmirror::simulator::{Answer, Target};
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use super::{Setup, cells};
@@ -223,4 +225,45 @@ async fn the_secret_is_in_no_output() {
         .value("select string_agg(to_jsonb(r)::text, ' ') from sync_runs as r")
         .await;
     assert!(!rows.contains(&setup.clients[0].secret) && !rows.contains(&setup.clients[1].secret));
+}
+
+#[tokio::test]
+async fn a_pass_that_does_not_end_in_time_is_cut_and_closed_and_others_are_told_of() {
+    let setup = Setup::new(2, 6).await;
+    let last = *setup.clients[0].users.last().expect("the client has users");
+    setup.simulator.script(Target::User(last), 1, Answer::Hang);
+    let mut program = setup.workplace.start(&["sync", "--output", "json"]);
+    setup.simulator.wait_until(|counts| counts.hanging == 1).await;
+    program
+        .printed(&format!("\"client\":\"{}\"", setup.clients[1].name))
+        .await;
+    // Batches and the end of the pass wait for this, and longer than calmirror does.
+    let mut lock = setup.pool().await.begin().await.expect("a transaction");
+    sqlx::query("select from sync_state for update")
+        .execute(&mut *lock)
+        .await
+        .expect("nobody else has it for long");
+    program.signal(Signal::SIGTERM);
+    let ended = program.end().await.expect(1);
+    assert!(
+        ended
+            .stderr
+            .contains("did not end in time after the signal, and was cut"),
+        "{ended}"
+    );
+    let told = by_client(ended.json());
+    assert_eq!(told.len(), 1, "{ended}");
+    assert_eq!(told[&setup.clients[1].name]["inserted"], 6);
+    drop(lock);
+    let passes: Vec<(String, String, Option<String>)> =
+        sqlx::query_as("select client_name, outcome, error from sync_runs order by outcome")
+            .fetch_all(&setup.pool().await)
+            .await
+            .expect("there are passes");
+    let [(_, applied, None), (cut, failed, Some(error))] = &passes[..] else {
+        panic!("{passes:?}")
+    };
+    assert_eq!((applied.as_str(), failed.as_str()), ("applied", "failed"));
+    assert_eq!(*cut, setup.clients[0].name);
+    assert!(error.contains("was cut"), "{error}");
 }

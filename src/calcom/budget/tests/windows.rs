@@ -246,3 +246,13 @@ async fn the_first_window_of_a_pass_and_each_block_are_news() {
     answer(&permit, 429, &[("retry-after", "20")]).expect("a 429 is a block");
     assert!(is_news().await);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_an_earlier_pass_heard_last_is_no_news_of_the_next_one() {
+    let budget = Budget::new(0);
+    let permit = granted(&budget).await;
+    told(&budget, &permit, &shown("default", "500", "111", "20"));
+    budget.begin_pass(0);
+    let news = tokio::time::timeout(Duration::from_secs(1), budget.news());
+    assert!(news.await.is_err(), "nobody waited for it then");
+}
