@@ -20,10 +20,11 @@ use crate::{
     clock::{Clock, SystemClock},
     compare::Values,
     config::{self, Config, LogValues},
+    model::RunOutcome,
     schedule::Cron,
     server::{ClientView, View},
     store::Trigger,
-    sync::{Lines, Pass, Plan, Planned, Progress, Report},
+    sync::{Lines, Pass, Plan, Planned, Progress, Report, bounded},
 };
 
 /// For what is left to say to the database at the end of the process.
@@ -195,6 +196,22 @@ impl Mirror {
     /// The random number by which passes of this process are told from those of others.
     pub fn process(&self) -> i64 {
         self.process
+    }
+
+    /// Puts on record that a pass panicked: as the end of the run that it left open, or as one of its own if it had none yet.
+    pub(super) async fn record_panic(&self, client: usize, trigger: Trigger, message: &str) {
+        let client = &self.clients[client].client;
+        let why = format!("a fault in calmirror ended the pass: {message}");
+        let store = &self.database.store;
+        let recorded = match bounded(store.close_open_runs(self.process, Some(&client.id), &why)).await {
+            Ok(0) => bounded(store.record_run(&client.id, &client.name, trigger, RunOutcome::Failed, &why))
+                .await
+                .map(drop),
+            other => other.map(drop),
+        };
+        if let Err(error) = recorded {
+            tracing::warn!(client.name = client.name, error = %error, "the failed pass could not be recorded");
+        }
     }
 
     /// Lets the held set of this hash through, as `request.trigger` says.

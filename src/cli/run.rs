@@ -308,26 +308,10 @@ impl daemon::Pass for Passes {
         let Some((mirror, client)) = self.force.mirror_of(client) else {
             return;
         };
-        let client = &mirror.clients[client].client;
-        let why = format!("a fault in calmirror ended the pass: {message}");
-        measured::pass(&client.name, RunOutcome::Failed);
-        let store = &mirror.database.store;
-        let recorded = match bounded(store.close_open_runs(mirror.process(), Some(&client.id), &why)).await {
-            // It panicked before it began.
-            Ok(0) => bounded(store.record_run(
-                &client.id,
-                &client.name,
-                Trigger::Schedule(tick.due),
-                RunOutcome::Failed,
-                &why,
-            ))
-            .await
-            .map(drop),
-            other => other.map(drop),
-        };
-        if let Err(error) = recorded {
-            tracing::warn!(client.name = client.name, error = %error, "the failed pass could not be recorded");
-        }
+        measured::pass(&mirror.clients[client].client.name, RunOutcome::Failed);
+        mirror
+            .record_panic(client, Trigger::Schedule(tick.due), &message)
+            .await;
     }
 }
 

@@ -1,6 +1,6 @@
 //! `calmirror sync`: one pass over each client.
 
-use std::{panic, sync::Arc};
+use std::{collections::HashMap, pin::pin, sync::Arc};
 
 use tokio::task::JoinSet;
 
@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     config::{Config, nearest},
+    daemon::message_of,
     model::escape_hidden,
     shutdown::Shutdown,
     store::Trigger,
@@ -42,12 +43,14 @@ pub(super) async fn run(args: &SyncArgs, config: Config, out: &mut Out) -> anyho
     let token = shutdown.token();
     // Each in a task of its own, which starts others and hears of their ends without waking another thread.
     let mut passes = JoinSet::new();
+    let mut clients = HashMap::new();
     for client in selected {
         let (mirror, token) = (Arc::clone(&mirror), token.clone());
         let (accept_source, resumes) = (args.accept_source, !args.no_resume);
-        passes.spawn(async move {
+        // Here, so that they stand in the order of the configuration.
+        let bar = Bar::of(&mirror.clients[client].client.name);
+        let pass = passes.spawn(async move {
             let watched = &mirror.clients[client];
-            let bar = Bar::of(&watched.client.name);
             let request = Request {
                 accept_source,
                 resumes,
@@ -60,28 +63,45 @@ pub(super) async fn run(args: &SyncArgs, config: Config, out: &mut Out) -> anyho
             bar.clear();
             report
         });
+        clients.insert(pass.id(), client);
     }
     let mut reports = Vec::new();
     let mut printed = Ok(());
-    let all = async {
-        while let Some(ended) = passes.join_next().await {
-            let report = ended.unwrap_or_else(|ended| panic::resume_unwind(ended.into_panic()));
-            if out.format == Output::Json
-                && let Err(error) = out.json(&report)
-            {
-                // The passes go on, whoever reads of them or not.
-                printed = Err(error);
+    let (mut is_overdue, mut was_cut, mut panicked) = (false, false, false);
+    let mut overdue = pin!(shutdown.overdue());
+    loop {
+        let ended = tokio::select! {
+            biased;
+            ended = passes.join_next() => ended,
+            () = &mut overdue, if !is_overdue => {
+                is_overdue = true;
+                passes.abort_all();
+                continue;
             }
-            reports.push(report);
+        };
+        match ended {
+            Some(Ok(report)) => {
+                if out.format == Output::Json
+                    && let Err(error) = out.json(&report)
+                {
+                    // The passes go on, whoever reads of them or not.
+                    printed = Err(error);
+                }
+                reports.push(report);
+            }
+            // One that ends as it is to be cut was not.
+            Some(Err(ended)) if ended.is_cancelled() => was_cut = true,
+            Some(Err(ended)) => {
+                panicked = true;
+                let client = clients[&ended.id()];
+                let message = message_of(&*ended.into_panic());
+                let name = &mirror.clients[client].client.name;
+                tracing::error!(client.name = name, panic.message = message, "pass panicked");
+                mirror.record_panic(client, Trigger::Operator, &message).await;
+            }
+            None => break,
         }
-    };
-    let in_time = tokio::select! {
-        // A pass that has ended was not cut.
-        biased;
-        () = all => true,
-        () = shutdown.overdue() => false,
-    };
-    passes.shutdown().await;
+    }
     if let Some(mirror) = Arc::into_inner(mirror) {
         mirror.close().await;
     }
@@ -89,8 +109,10 @@ pub(super) async fn run(args: &SyncArgs, config: Config, out: &mut Out) -> anyho
         printed = print_table(&reports, out);
     }
     unless_closed(printed)?;
-    if !in_time {
+    if was_cut {
         tracing::error!("a pass did not end in time after the signal, and was cut");
+    }
+    if was_cut || panicked {
         return Ok(Exit::Failed);
     }
     Ok(reports.iter().map(Exit::of_report).max().unwrap_or(Exit::Success))

@@ -1,6 +1,6 @@
 //! The loop of one client.
 
-use std::sync::Arc;
+use std::{any::Any, sync::Arc};
 
 use tokio::{
     sync::{Mutex, mpsc},
@@ -123,8 +123,13 @@ impl From<JoinError> for Fault {
         let Ok(panic) = error.try_into_panic() else {
             return Self::Cut;
         };
-        let text = panic.downcast_ref::<&str>().map(ToString::to_string);
-        let message = text.or_else(|| panic.downcast_ref::<String>().cloned());
-        Self::Panicked(message.unwrap_or_else(|| "no message".to_owned()))
+        Self::Panicked(message_of(&*panic))
     }
+}
+
+/// What a panic said.
+pub(crate) fn message_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+    let message = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    message.unwrap_or_else(|| "no message".to_owned())
 }

@@ -228,6 +228,33 @@ async fn the_secret_is_in_no_output() {
 }
 
 #[tokio::test]
+#[cfg_attr(not(feature = "failpoints"), ignore = "needs --features failpoints")]
+async fn a_pass_that_panics_is_on_record_and_cuts_no_other() {
+    let setup = Setup::new(2, 6).await;
+    let panics = [("FAILPOINTS", "batch::before=1*panic")];
+    let program = setup.workplace.start_with(&panics, &["sync", "--output", "json"]);
+    let ended = program.end().await.expect(1);
+    let told = by_client(ended.json());
+    let [(_, report)] = &told.iter().collect::<Vec<_>>()[..] else {
+        panic!("{ended}");
+    };
+    assert_eq!(report["inserted"], 6);
+    let passes: Vec<(Option<String>, Option<String>)> =
+        sqlx::query_as("select outcome, error from sync_runs order by outcome")
+            .fetch_all(&setup.pool().await)
+            .await
+            .expect("there are passes");
+    let [(Some(applied), None), (Some(failed), Some(error))] = &passes[..] else {
+        panic!("{passes:?}")
+    };
+    assert_eq!((applied.as_str(), failed.as_str()), ("applied", "failed"));
+    assert!(
+        error.contains("a fault in calmirror ended the pass: failpoint"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
 async fn a_pass_that_does_not_end_in_time_is_cut_and_closed_and_others_are_told_of() {
     let setup = Setup::new(2, 6).await;
     let last = *setup.clients[0].users.last().expect("the client has users");
@@ -255,7 +282,7 @@ async fn a_pass_that_does_not_end_in_time_is_cut_and_closed_and_others_are_told_
     assert_eq!(told.len(), 1, "{ended}");
     assert_eq!(told[&setup.clients[1].name]["inserted"], 6);
     drop(lock);
-    let passes: Vec<(String, String, Option<String>)> =
+    let passes: Vec<(String, Option<String>, Option<String>)> =
         sqlx::query_as("select client_name, outcome, error from sync_runs order by outcome")
             .fetch_all(&setup.pool().await)
             .await
@@ -263,7 +290,10 @@ async fn a_pass_that_does_not_end_in_time_is_cut_and_closed_and_others_are_told_
     let [(_, applied, None), (cut, failed, Some(error))] = &passes[..] else {
         panic!("{passes:?}")
     };
-    assert_eq!((applied.as_str(), failed.as_str()), ("applied", "failed"));
+    assert_eq!(
+        (applied.as_deref(), failed.as_deref()),
+        (Some("applied"), Some("failed"))
+    );
     assert_eq!(*cut, setup.clients[0].name);
     assert!(error.contains("was cut"), "{error}");
 }
