@@ -55,10 +55,12 @@ impl Store {
             let left = left.saturating_sub(ahead);
             i64::try_from(left).unwrap_or(i64::MAX)
         });
-        // A block that is not heeded grows, so this is not lost with the server. The rest is heard again.
-        let mut tx = match state.blocked_for {
-            Some(_) => self.begin().await?,
-            None => self.begin_lightly().await?,
+        // A block that is not heeded grows. Where nothing may be left by the next note, the first that whoever does not know of it hears
+        // may be the 429 that begins a block. So neither is lost with the server; the rest is heard again in time.
+        let mut tx = if state.blocked_for.is_some() || remaining == Some(0) {
+            self.begin().await?
+        } else {
+            self.begin_lightly().await?
         };
         sqlx::query!(
             "insert into rate_limits as noted (client_id, noted_at, remaining, resets_at, blocked_until)

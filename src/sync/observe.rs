@@ -84,7 +84,7 @@ impl<S: Source> Pass<'_, S> {
         let Expected { users, requests } = before.expected;
         let noted = apply::with_retries(|| self.store.note_plan(run, before.plan.as_str(), users, requests));
         if let Err(error) = soon(noted).await {
-            tracing::debug!(error = %error, "what the pass is about to do could not be noted");
+            self.tell_in_passing(&error, "what the pass is about to do could not be noted");
         }
     }
 

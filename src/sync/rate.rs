@@ -17,7 +17,7 @@ impl<S: Source> Pass<'_, S> {
         match soon(self.store.rate_limit(&self.client.id)).await {
             Ok(Some(state)) => self.source.resume_rate(state),
             Ok(None) => {}
-            Err(error) => tracing::debug!(error = %error, "the state of the rate limit could not be read"),
+            Err(error) => self.tell_in_passing(&error, "the state of the rate limit could not be read"),
         }
     }
 
@@ -34,13 +34,28 @@ impl<S: Source> Pass<'_, S> {
             self.source.most_within(next)
         };
         let noted = self.store.note_rate_limit(&self.client.id, &state, ahead);
-        if let Err(error) = soon(noted).await {
-            tracing::debug!(error = %error, "the state of the rate limit could not be noted");
+        match soon(noted).await {
+            Ok(()) => {}
+            // Once a pass is enough.
+            Err(error) if next.is_zero() => {
+                self.tell_in_passing(&error, "the state of the rate limit could not be noted");
+            }
+            Err(error) => tracing::debug!(error = %error, "the state of the rate limit is not noted yet"),
+        }
+    }
+
+    /// Of what does not end a pass. It is said aloud where it will be no better the next time.
+    pub(super) fn tell_in_passing(&self, error: &Error, what: &'static str) {
+        let client = self.client.name.as_str();
+        if error.is_transient() {
+            tracing::debug!(client.name = client, error = %error, "{what}");
+        } else {
+            tracing::warn!(client.name = client, error = %error, "{what}");
         }
     }
 }
 
-/// A call that is not worth waiting for.
+/// A call that is not worth waiting for long.
 pub(super) async fn soon<T>(call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     timeout(LIMIT, call)
         .await

@@ -7,6 +7,7 @@ use calmirror::{
 };
 
 use super::held::{held, held_now, live, run_of};
+use crate::support::world::source;
 
 #[tokio::test]
 async fn approving_lets_exactly_the_held_set_through() {
@@ -61,6 +62,25 @@ async fn approving_lets_exactly_the_held_set_through() {
     );
     assert_eq!(world.pass().await.updated, 1);
     world.assert_quiet().await;
+}
+
+/// What an earlier process heard holds for whoever approves as well.
+#[tokio::test]
+async fn approving_asks_nobody_before_a_block_is_over() {
+    let (mut world, report) = held(8).await;
+    world.source = source(&world.simulator.base_url(), &world.client);
+    sqlx::query(
+        "insert into rate_limits (client_id, noted_at, blocked_until)
+         select client_id, now(), now() + interval '2 s' from sync_state
+         on conflict (client_id) do update set blocked_until = excluded.blocked_until",
+    )
+    .execute(&world.pool)
+    .await
+    .expect("a block can be noted");
+    let approved = world.approve(run_of(&report)).await;
+    assert_eq!(approved.removed, 8, "{:?}", approved.error);
+    let is_over = "select now() > blocked_until from rate_limits";
+    assert!(world.value::<bool>(is_over).await, "it was waited out");
 }
 
 #[tokio::test]
@@ -172,7 +192,7 @@ async fn an_approval_whose_commit_is_lost_removes_once() {
     let (mut gate, url) = Gate::before_database(&world.db);
     gate.open();
     world.store = store_at(&url, 1);
-    gate.lose_answer(&["set version = i.version", "commit"]);
+    gate.lose_answer(&["set version = i.version", "commit\0"]);
     let approved = world.approve(run_of(&report)).await;
     assert!(gate.has_lost(), "the test means a commit");
     assert_eq!(

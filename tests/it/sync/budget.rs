@@ -11,10 +11,12 @@ use calmirror::{
 };
 use nix::sys::signal::Signal;
 use tokio_util::sync::CancellationToken;
+use tracing::Level;
 
 use crate::support::{
     TestDb, http,
     program::Workplace,
+    told::Told,
     world::{LIMIT, World, api, client, source, store},
 };
 
@@ -244,17 +246,31 @@ async fn a_server_that_tells_of_no_limit_leaves_no_note() {
 
 #[tokio::test]
 async fn a_pass_without_its_notes_is_made_all_the_same() {
-    for spoil in [
-        "drop table rate_limits",
-        "alter table sync_runs rename planned_users to something_else",
+    let limit = [
+        "the state of the rate limit could not be read",
+        "the state of the rate limit could not be noted",
+    ];
+    for (spoil, said) in [
+        ("drop table rate_limits", &limit[..]),
+        (
+            "alter table sync_runs rename planned_users to something_else",
+            &["what the pass is about to do could not be noted"],
+        ),
     ] {
         let world = world(config(20, every_second(40))).await;
         sqlx::query(spoil)
             .execute(&world.pool)
             .await
             .expect("a database can be spoilt");
+        let (told, _guard) = Told::listen(Level::WARN);
         let report = world.pass().await;
         assert_eq!((report.observed, &report.error), (20, &None), "{spoil}");
+        // Somebody has to see to it.
+        let told = told.lines("something of the mirror is missing");
+        assert_eq!(told.len(), said.len(), "{spoil}: {told:?}");
+        for (line, said) in told.iter().zip(said) {
+            assert!(line.contains(said), "{spoil}: {line}");
+        }
     }
 }
 
