@@ -4,11 +4,11 @@ use super::stage::Stage;
 
 /// The words on the wire by which each transaction of a pass is known, up to the commit whose answer is lost.
 const MIGRATION: [&str; 2] = ["create table managed_users (", "COMMIT"];
-const BEGINNING: [&str; 2] = ["insert into sync_runs", "commit"];
-const BATCH: [&str; 2] = ["insert into managed_users as m", "commit"];
-const CONFIRMATION: [&str; 2] = ["confirmations = m.confirmations +", "commit"];
-const REMOVALS: [&str; 2] = ["set version = i.version", "commit"];
-const END: [&str; 2] = ["outcome = coalesce($2", "commit"];
+const BEGINNING: [&str; 2] = ["insert into sync_runs", "commit\0"];
+const BATCH: [&str; 2] = ["insert into managed_users as m", "commit\0"];
+const CONFIRMATION: [&str; 2] = ["confirmations = m.confirmations +", "commit\0"];
+const REMOVALS: [&str; 2] = ["set version = i.version", "commit\0"];
+const END: [&str; 2] = ["outcome = coalesce($2", "commit\0"];
 
 const COMPLETE_RUNS: &str = "select count(*) from sync_runs where outcome in ('applied', 'no_change')";
 

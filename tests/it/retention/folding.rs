@@ -159,7 +159,7 @@ async fn a_batch_whose_commit_is_not_answered_is_neither_lost_nor_folded_twice()
     let (mut gate, url) = Gate::before_database(&db);
     gate.open();
     let through = store_at(&url, 1);
-    gate.lose_answer(&["kind = 'insert'", "commit"]);
+    gate.lose_answer(&["kind = 'insert'", "commit\0"]);
     let client = calmirror::model::ClientId("cm7acme".to_owned());
     let upkeep = upkeep(&through, ledger_days(30), &[&client]);
     let token = tokio_util::sync::CancellationToken::new();

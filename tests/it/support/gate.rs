@@ -31,27 +31,39 @@ pub(crate) struct Gate {
     server: JoinSet<()>,
 }
 
-/// Words to wait for on their way to the server. The answer to what holds the last of them is lost, and the connection with
-/// it.
+/// Words to wait for on their way to the server, on one connection. The answer to what holds the last of them is lost, and the
+/// connection with it.
 #[derive(Clone, Debug, Default)]
 struct Loss {
-    words: Arc<Mutex<VecDeque<&'static [u8]>>>,
+    words: Arc<Mutex<Words>>,
     /// The gate is shut with the loss, so that nobody can ask what became of it.
     shuts: Arc<AtomicBool>,
     /// Nothing is lost: the gate is frozen before the last word has come through.
     freezes: Arc<AtomicBool>,
 }
 
+#[derive(Debug, Default)]
+struct Words {
+    to_come: VecDeque<&'static [u8]>,
+    /// Which connection the first of them came by.
+    by: Option<u64>,
+}
+
 impl Loss {
     /// Whether this was the last word.
-    fn hears(&self, chunk: &[u8]) -> bool {
+    fn hears(&self, connection: u64, chunk: &[u8]) -> bool {
         let mut words = self.words.lock().expect("no test panics with this lock");
-        let Some(word) = words.front() else { return false };
-        if !chunk.windows(word.len()).any(|window| window == *word) {
+        let Some(word) = words.to_come.front() else {
+            return false;
+        };
+        if words.by.is_some_and(|by| by != connection)
+            || !chunk.windows(word.len()).any(|window| window == *word)
+        {
             return false;
         }
-        words.pop_front();
-        words.is_empty()
+        words.to_come.pop_front();
+        words.by = Some(connection);
+        words.to_come.is_empty()
     }
 }
 
@@ -133,17 +145,21 @@ impl Gate {
         let (behind, state, loss) = (Arc::clone(&self.behind), self.state.clone(), self.loss.clone());
         self.server.spawn(async move {
             let mut connections = JoinSet::new();
+            let mut accepted = 0;
             while let Ok((front, _)) = listener.accept().await {
+                accepted += 1;
                 let behind = behind.lock().expect("no test panics with this lock").clone();
-                connections.spawn(pass_on(front, behind, state.clone(), loss.clone()));
+                connections.spawn(pass_on(front, accepted, behind, state.clone(), loss.clone()));
             }
         });
     }
 
-    /// Loses the answer to the message that holds the last of these words, once each has been sent after the one before.
+    /// Loses the answer to the message that holds the last of these words, once each has been sent after the one before, by the same
+    /// connection.
     pub(crate) fn lose_answer(&self, words: &[&'static str]) {
         let mut wanted = self.loss.words.lock().expect("no test panics with this lock");
-        wanted.extend(words.iter().map(|word| word.as_bytes()));
+        wanted.to_come.extend(words.iter().map(|word| word.as_bytes()));
+        wanted.by = None;
     }
 
     /// As [`Gate::lose_answer`], and shuts the gate.
@@ -175,6 +191,7 @@ impl Gate {
             .words
             .lock()
             .expect("no test panics with this lock")
+            .to_come
             .is_empty()
     }
 
@@ -187,7 +204,8 @@ impl Gate {
     }
 }
 
-async fn pass_on(front: TcpStream, behind: Behind, gate: watch::Sender<State>, loss: Loss) {
+async fn pass_on(front: TcpStream, connection: u64, behind: Behind, gate: watch::Sender<State>, loss: Loss) {
+    let hears = |chunk: &[u8]| loss.hears(connection, chunk);
     let mut state = gate.subscribe();
     let mut shut = gate.subscribe();
     tokio::select! {
@@ -196,11 +214,11 @@ async fn pass_on(front: TcpStream, behind: Behind, gate: watch::Sender<State>, l
             state.wait_for(|state| *state == State::Open).await.expect("the gate is there");
             match behind {
                 Behind::Tcp(address) => match TcpStream::connect(address).await {
-                    Ok(back) => join(front, back, &gate, &loss).await,
+                    Ok(back) => join(front, back, &gate, &loss, hears).await,
                     Err(_) => drop(front),
                 },
                 Behind::Unix(path) => match UnixStream::connect(path).await {
-                    Ok(back) => join(front, back, &gate, &loss).await,
+                    Ok(back) => join(front, back, &gate, &loss, hears).await,
                     Err(_) => drop(front),
                 },
             }
@@ -208,8 +226,13 @@ async fn pass_on(front: TcpStream, behind: Behind, gate: watch::Sender<State>, l
     }
 }
 
-async fn join<A, B>(front: A, back: B, gate: &watch::Sender<State>, loss: &Loss)
-where
+async fn join<A, B>(
+    front: A,
+    back: B,
+    gate: &watch::Sender<State>,
+    loss: &Loss,
+    hears: impl Fn(&[u8]) -> bool,
+) where
     A: AsyncRead + AsyncWrite,
     B: AsyncRead + AsyncWrite,
 {
@@ -219,7 +242,7 @@ where
     // Either end's leaving ends both: half-open connections are nothing that these protocols use.
     tokio::select! {
         () = pump(from_front, to_back, gate.subscribe(), |chunk| {
-            if loss.hears(chunk) {
+            if hears(chunk) {
                 if loss.freezes.swap(false, Ordering::SeqCst) {
                     gate.send_replace(State::Frozen);
                 } else {

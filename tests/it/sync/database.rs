@@ -292,7 +292,7 @@ async fn a_commit_whose_answer_is_lost_is_neither_lost_nor_doubled() {
     let cancel = CancellationToken::new();
 
     let store = through();
-    gate.lose_answer(&["insert into managed_users as m", "commit"]);
+    gate.lose_answer(&["insert into managed_users as m", "commit\0"]);
     let report = world.unchecked_pass(&store, &cancel).await;
     assert!(gate.has_lost());
     assert_eq!(
@@ -309,7 +309,7 @@ async fn a_commit_whose_answer_is_lost_is_neither_lost_nor_doubled() {
         .delete_user(user)
         .expect("the user can be deleted");
     world.unchecked_pass(&store, &cancel).await;
-    gate.lose_answer(&["set version = i.version", "commit"]);
+    gate.lose_answer(&["set version = i.version", "commit\0"]);
     let report = world.unchecked_pass(&store, &cancel).await;
     assert!(gate.has_lost());
     assert_eq!(
@@ -321,7 +321,7 @@ async fn a_commit_whose_answer_is_lost_is_neither_lost_nor_doubled() {
     assert_eq!(world.kinds(user).await, ["insert", "removal"]);
     world.assert_quiet().await;
 
-    gate.lose_answer(&["outcome = coalesce($2", "commit"]);
+    gate.lose_answer(&["outcome = coalesce($2", "commit\0"]);
     let report = world.unchecked_pass(&through(), &cancel).await;
     assert!(gate.has_lost());
     assert_eq!(

@@ -200,7 +200,7 @@ async fn a_beginning_whose_answer_is_lost_is_one_run() {
         store: store_at(&url, 2),
         ..Process::new(&world, 1)
     };
-    gate.lose_answer(&["insert into sync_runs", "commit"]);
+    gate.lose_answer(&["insert into sync_runs", "commit\0"]);
     let report = process.pass(tick(0), NEVER).await;
     assert!(gate.has_lost());
     assert_eq!(report.outcome, RunOutcome::Applied, "{report:?}");
