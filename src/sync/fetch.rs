@@ -10,7 +10,7 @@ use futures_util::{StreamExt, future::Either, stream::FuturesUnordered};
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-pub(super) use listing::{End, Listing, list};
+pub(super) use listing::{End, Listing, Manner, list};
 use trial::Trial;
 
 use super::{

@@ -9,7 +9,7 @@ use super::{
     Course, Pass, Undiscovered, Watched,
     apply::{self, Hand},
     beforehand::{Beforehand, Expected},
-    fetch::{self, Delivery, End, Listing},
+    fetch::{self, Delivery, End, Listing, Manner},
     frontier::Frontier,
     queue::Room,
     rate::soon,
@@ -114,11 +114,19 @@ impl<S: Source> Pass<'_, S> {
                 Err(error) => return (course, Err(self.store.name_holder(error).await)),
             };
             let wanted = |user: UserId| watched.contains(user) && !before.forgotten.contains(&user);
+            // Of those who are to be asked for, some may be gone for long.
+            let expected = match known.len() {
+                0 => usize::try_from(before.expected.users).unwrap_or(usize::MAX),
+                known => known,
+            };
             let Listing { observed, end } = fetch::list(
                 self.source,
                 &known,
                 wanted,
-                discovers,
+                Manner {
+                    until_empty: discovers,
+                    expected: (self.concurrency > 1).then_some(expected),
+                },
                 cancel,
                 &delivery,
                 &mut course,

@@ -1,7 +1,11 @@
 //! Asking for the pages of the client's list.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    pin::pin,
+};
 
+use futures_util::future::{Either, maybe_done, select};
 use tokio_util::sync::CancellationToken;
 
 use super::{Course, Delivery};
@@ -32,16 +36,23 @@ pub(in crate::sync) enum End {
     Over,
 }
 
-/// Asks for the pages of the client's list, one after the other, and delivers those users on them that are wanted. At most the 500 that
-/// Cal.com lists.
+/// How the list is read.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::sync) struct Manner {
+    /// A first page that is not full is not taken for all of the list: a server may give fewer users at once than it is asked for.
+    pub(in crate::sync) until_empty: bool,
+    /// How many users are expected on it, where two pages may be asked for at the same time.
+    pub(in crate::sync) expected: Option<usize>,
+}
+
+/// Asks for the pages of the client's list, and delivers those users on them that are wanted. At most the 500 that Cal.com lists.
 ///
-/// With `asks_until_empty` a first page that is not full is not taken for all of the list: a server may give fewer users at once than
-/// it is asked for.
+/// The second page is asked for beside the first where as many users are expected as the first can hold, and the others one after the other.
 pub(in crate::sync) async fn list<S: Source>(
     source: &S,
     known: &[Target],
     wanted: impl Fn(UserId) -> bool,
-    asks_until_empty: bool,
+    manner: Manner,
     cancel: &CancellationToken,
     delivery: &Delivery<'_>,
     course: &mut Course,
@@ -57,8 +68,38 @@ pub(in crate::sync) async fn list<S: Source>(
     let mut capped_at = None;
     // Only a page with fewer users than another one is the last.
     let mut largest = 0;
+    let mut users = manner.expected;
+    // The second page while the first is asked for, and by what.
+    let mut beside = None;
     loop {
         let limit = source.reach().users;
+        if offset == 0 && users.take_if(|users| *users >= limit).is_some() {
+            let second = source.page(limit, limit, &known);
+            beside = Some(((limit, limit), Box::pin(maybe_done(second))));
+        }
+        let page = async {
+            match beside.take() {
+                Some((by, mut second)) if by == (offset, limit) => {
+                    second.as_mut().await;
+                    match second.as_mut().take_output() {
+                        Some(page) => page,
+                        None => source.page(offset, limit, &known).await,
+                    }
+                }
+                Some((by, mut second)) if offset == 0 => {
+                    let page = {
+                        let first = pin!(source.page(offset, limit, &known));
+                        match select(first, second.as_mut()).await {
+                            Either::Left((page, _)) => page,
+                            Either::Right(((), first)) => first.await,
+                        }
+                    };
+                    beside = Some((by, second));
+                    page
+                }
+                _ => source.page(offset, limit, &known).await,
+            }
+        };
         let page = tokio::select! {
             biased;
             () = cancel.cancelled() => {
@@ -66,7 +107,7 @@ pub(in crate::sync) async fn list<S: Source>(
                 listing.end = End::Over;
                 return listing;
             }
-            page = source.page(offset, limit, &known) => page,
+            page = page => page,
         };
         let Roll { seen, records, .. } = match page {
             Ok(roll) => roll,
@@ -108,7 +149,7 @@ pub(in crate::sync) async fn list<S: Source>(
         let is_first = offset == 0;
         let is_last = records == 0
             || if is_first {
-                records < limit && !(asks_until_empty || may_be_a_cap(records))
+                records < limit && !(manner.until_empty || may_be_a_cap(records))
             } else {
                 records < largest
             };
