@@ -22,6 +22,8 @@
 //!
 //! Imports run downwards only; the commands know everything.
 
+#![forbid(unsafe_code)]
+
 pub mod calcom;
 pub mod cli;
 pub mod clock;

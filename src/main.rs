@@ -12,6 +12,8 @@ use calmirror::{
 };
 
 fn main() -> ExitCode {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    give_large_blocks_back();
     let cli = match Cli::read() {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() && Output::of_arguments() == Output::Json => {
@@ -44,5 +46,22 @@ fn main() -> ExitCode {
             Failure::of(&error).tell(output);
             Exit::of_error(&error).into()
         }
+    }
+}
+
+/// Takes blocks of this size and more from the system, and gives them back as soon as they are free. By itself glibc raises its bound each
+/// time that a larger block is freed; what one large answer took would then stay with the process, and be of little use to it. What `MALLOC_MMAP_THRESHOLD_` and
+/// `MALLOC_TRIM_THRESHOLD_` say counts no more.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn give_large_blocks_back() {
+    const LARGE: libc::c_int = 1024 * 1024;
+    #[expect(
+        unsafe_code,
+        reason = "nobody else offers this, but the environment of the process"
+    )]
+    // SAFETY: it takes two numbers, and there is no other thread yet.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, 4 * LARGE);
     }
 }
