@@ -1,6 +1,6 @@
 //! `cargo bench --bench micro`: what is done for each record, without requests and without a database.
 
-use std::{collections::HashMap, hint::black_box};
+use std::{collections::HashMap, hint::black_box, sync::Arc};
 
 use calmirror::{
     calcom::{Answer, decode_answer},
@@ -55,14 +55,15 @@ impl People {
     /// A mirror of them; with another bio of each for `changed`.
     fn known(&self, changed: bool) -> HashMap<UserId, Known> {
         let known = self.observed().into_iter().map(|observation| {
-            let Observation::Present(mut user) = observation else {
+            let Observation::Present(user) = observation else {
                 panic!("every user can be read");
             };
+            let mut user = Arc::unwrap_or_clone(user);
             if changed {
                 user.bio = Some("What it was before.".to_owned());
             }
             let mirrored = Mirrored {
-                user: *user,
+                user,
                 client_id: self.client.clone(),
                 version: 1,
                 removed: false,

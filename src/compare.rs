@@ -3,9 +3,9 @@
 mod change;
 mod fields;
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
-pub use change::{Change, ChangeKind, FieldChange, Values, shorten};
+pub use change::{Change, ChangeKind, Changed, FieldChange, Values, shorten};
 pub use fields::{AnnouncedFields, NewField};
 
 use crate::model::{ClientId, Field, FieldFault, Fingerprint, ManagedUser, Observation, Reject, UserId};
@@ -134,7 +134,7 @@ pub fn diff(client: &ClientId, observed: Vec<Observation>, known: &HashMap<UserI
             set.bookkeeping.clear_rejects.push(id);
         }
         match observation {
-            Observation::Present(user) => present(&mut set, *user, known.mirrored.as_ref()),
+            Observation::Present(user) => present(&mut set, user, known.mirrored.as_ref()),
             Observation::Gone(id) => gone(&mut set, client, id, known),
             Observation::Unreadable(reject) => {
                 set.rejected += 1;
@@ -213,7 +213,7 @@ fn refuse_foreign(client: &ClientId, observation: Observation, mirrored: Option<
     }
 }
 
-fn present(set: &mut ChangeSet, user: ManagedUser, mirrored: Option<&Mirrored>) {
+fn present(set: &mut ChangeSet, user: Arc<ManagedUser>, mirrored: Option<&Mirrored>) {
     let Some(mirrored) = mirrored else {
         set.inserts.push(Change {
             kind: ChangeKind::Insert,

@@ -10,7 +10,7 @@ mod rate;
 mod target;
 mod user_set;
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -215,8 +215,8 @@ pub fn rfc3339(time: DateTime<Utc>) -> String {
 /// There is no observation for "not in a list": absence from a list proves nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Observation {
-    /// The user exists and looks like this.
-    Present(Box<ManagedUser>),
+    /// The user exists and looks like this. Shared, since it is held until it is written, and is written as it came.
+    Present(Arc<ManagedUser>),
     /// Cal.com said, in the one sentence that means it, that the user is not one of this client's.
     Gone(UserId),
     /// Cal.com answered with a record for this user that cannot be mirrored. The user counts as present.

@@ -1,8 +1,10 @@
 //! One change of one user, and how it reads.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
-use crate::model::{Field, Json, JsonObject, ManagedUser, UserId};
+use serde::{Serialize, Serializer};
+
+use crate::model::{Field, Json, ManagedUser, UserId};
 
 /// What happened to a user at Cal.com. A `repair` in the ledger is none of these. Spelled in snake case wherever it is printed or stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -53,7 +55,7 @@ pub struct Change {
     /// What differs from the version before; empty for an insert.
     pub fields: Vec<FieldChange>,
     /// The user as it becomes.
-    pub after: ManagedUser,
+    pub after: Arc<ManagedUser>,
 }
 
 /// A field with the value it had and the one it has.
@@ -91,20 +93,8 @@ impl Change {
     }
 
     /// What differs, as the ledger has it: `{"time_zone": {"old": …, "new": …}}`.
-    pub fn changed(&self) -> JsonObject {
-        self.fields
-            .iter()
-            .map(|field| {
-                let values = [
-                    ("old".to_owned(), field.old.clone()),
-                    ("new".to_owned(), field.new.clone()),
-                ];
-                (
-                    field.field.column().to_owned(),
-                    Json::from(values.into_iter().collect::<JsonObject>()),
-                )
-            })
-            .collect()
+    pub fn changed(&self) -> Changed<'_> {
+        Changed(&self.fields)
     }
 
     /// The change as one line: `~ user 17 v3 time_zone: "Europe/Rome" -> "Asia/Tokyo"`.
@@ -123,6 +113,25 @@ impl Change {
                 write!(f, " {}", self.fields_display(values))
             }
         })
+    }
+}
+
+/// The fields of a [`Change`] as the ledger has them; none, as it has those of a removal, by default.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Changed<'a>(&'a [FieldChange]);
+
+impl Serialize for Changed<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Values<'a> {
+            old: &'a Json,
+            new: &'a Json,
+        }
+        serializer.collect_map(
+            self.0
+                .iter()
+                .map(|FieldChange { field, old, new }| (field.column(), Values { old, new })),
+        )
     }
 }
 

@@ -72,11 +72,13 @@ fn cut(name: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::model::{Json, ManagedUser, UserId};
 
     fn user(id: i64, keys: &[&str]) -> Observation {
-        Observation::Present(Box::new(ManagedUser {
+        Observation::Present(Arc::new(ManagedUser {
             id: UserId(id),
             email: "a@b.c".to_owned(),
             username: None,

@@ -69,7 +69,7 @@ fn known_as(user: &ManagedUser, version: i32, removed: bool) -> HashMap<UserId, 
 }
 
 fn present_of(user: &ManagedUser) -> Vec<Observation> {
-    vec![Observation::Present(Box::new(user.clone()))]
+    vec![Observation::Present(Arc::new(user.clone()))]
 }
 
 /// Takes one field from another user.

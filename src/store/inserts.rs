@@ -183,7 +183,7 @@ fn rows(client: &ClientId, changes: &[&Change]) -> Result<(Vec<u8>, Vec<usize>),
             avatar_url,
             metadata,
             extra,
-        } = &change.after;
+        } = &*change.after;
         rows.row(18)
             .bigint(id.0)?
             .text(client.as_str())?

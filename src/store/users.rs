@@ -6,7 +6,7 @@ use sqlx::types::Json as Jsonb;
 
 use super::{Error, Run, Store, bookkeeping, channel::Versions, edited, forget, inserts::Inserts, tx::Tx};
 use crate::{
-    compare::{Change, ChangeKind, ChangeSet, Known, Mirrored, RecordedReject},
+    compare::{Change, ChangeKind, ChangeSet, Changed, Known, Mirrored, RecordedReject},
     crash_point::crash_point,
     model::{ClientId, JsonObject, ManagedUser, UserId},
 };
@@ -179,28 +179,28 @@ impl Store {
 
 /// The fields of a batch, column by column, as `unnest` takes them.
 #[derive(Default)]
-struct Columns {
+struct Columns<'a> {
     id: Vec<i64>,
-    email: Vec<String>,
-    username: Vec<Option<String>>,
-    name: Vec<Option<String>>,
-    bio: Vec<Option<String>>,
-    time_zone: Vec<String>,
-    week_start: Vec<String>,
+    email: Vec<&'a str>,
+    username: Vec<Option<&'a str>>,
+    name: Vec<Option<&'a str>>,
+    bio: Vec<Option<&'a str>>,
+    time_zone: Vec<&'a str>,
+    week_start: Vec<&'a str>,
     created_date: Vec<chrono::DateTime<chrono::Utc>>,
     time_format: Vec<Option<i32>>,
     default_schedule_id: Vec<Option<i64>>,
-    locale: Vec<Option<String>>,
-    avatar_url: Vec<Option<String>>,
-    metadata: Vec<Option<Jsonb<JsonObject>>>,
-    extra: Vec<Jsonb<JsonObject>>,
+    locale: Vec<Option<&'a str>>,
+    avatar_url: Vec<Option<&'a str>>,
+    metadata: Vec<Option<Jsonb<&'a JsonObject>>>,
+    extra: Vec<Jsonb<&'a JsonObject>>,
     version: Vec<i32>,
-    kind: Vec<String>,
-    changed: Vec<Jsonb<JsonObject>>,
+    kind: Vec<&'static str>,
+    changed: Vec<Jsonb<Changed<'a>>>,
 }
 
-impl Columns {
-    fn of(changes: &[&Change]) -> Self {
+impl<'a> Columns<'a> {
+    fn of(changes: &[&'a Change]) -> Self {
         let mut columns = Self::default();
         for change in changes {
             let ManagedUser {
@@ -218,23 +218,23 @@ impl Columns {
                 avatar_url,
                 metadata,
                 extra,
-            } = change.after.clone();
+            } = &*change.after;
             columns.id.push(id.0);
             columns.email.push(email);
-            columns.username.push(username);
-            columns.name.push(name);
-            columns.bio.push(bio);
+            columns.username.push(username.as_deref());
+            columns.name.push(name.as_deref());
+            columns.bio.push(bio.as_deref());
             columns.time_zone.push(time_zone);
             columns.week_start.push(week_start);
-            columns.created_date.push(created_date);
-            columns.time_format.push(time_format);
-            columns.default_schedule_id.push(default_schedule_id);
-            columns.locale.push(locale);
-            columns.avatar_url.push(avatar_url);
-            columns.metadata.push(metadata.map(Jsonb));
+            columns.created_date.push(*created_date);
+            columns.time_format.push(*time_format);
+            columns.default_schedule_id.push(*default_schedule_id);
+            columns.locale.push(locale.as_deref());
+            columns.avatar_url.push(avatar_url.as_deref());
+            columns.metadata.push(metadata.as_ref().map(Jsonb));
             columns.extra.push(Jsonb(extra));
             columns.version.push(change.version);
-            columns.kind.push(change.kind.as_str().to_owned());
+            columns.kind.push(change.kind.as_str());
             columns.changed.push(Jsonb(change.changed()));
         }
         columns
@@ -303,22 +303,22 @@ async fn write_changes(tx: &mut Tx, run: &Run, changes: &[&Change]) -> Result<()
         run.id,
         run.client_id.as_str(),
         &c.id,
-        &c.email,
-        &c.username as &[Option<String>],
-        &c.name as &[Option<String>],
-        &c.bio as &[Option<String>],
-        &c.time_zone,
-        &c.week_start,
+        &c.email as &[&str],
+        &c.username as &[Option<&str>],
+        &c.name as &[Option<&str>],
+        &c.bio as &[Option<&str>],
+        &c.time_zone as &[&str],
+        &c.week_start as &[&str],
         &c.created_date,
         &c.time_format as &[Option<i32>],
         &c.default_schedule_id as &[Option<i64>],
-        &c.locale as &[Option<String>],
-        &c.avatar_url as &[Option<String>],
-        &c.metadata as &[Option<Jsonb<JsonObject>>],
-        &c.extra as &[Jsonb<JsonObject>],
+        &c.locale as &[Option<&str>],
+        &c.avatar_url as &[Option<&str>],
+        &c.metadata as &[Option<Jsonb<&JsonObject>>],
+        &c.extra as &[Jsonb<&JsonObject>],
         &c.version,
-        &c.kind,
-        &c.changed as &[Jsonb<JsonObject>],
+        &c.kind as &[&str],
+        &c.changed as &[Jsonb<Changed<'_>>],
     )
     .fetch_one(&mut *tx)
     .await?;

@@ -1,5 +1,7 @@
 //! For any bytes and for any user.
 
+use std::sync::Arc;
+
 use proptest::{collection::btree_map, option, prelude::*};
 use serde_json::{Value, json};
 
@@ -87,7 +89,7 @@ proptest! {
     fn a_valid_record_decodes_to_its_user(user in user(), nulls in any::<bool>()) {
         let body = wire(&user, nulls);
         let observed = decode_answer(&answer(200, body.as_bytes()), user.id, &SecretString::default());
-        prop_assert_eq!(observed.expect("a valid answer"), Observation::Present(Box::new(user)));
+        prop_assert_eq!(observed.expect("a valid answer"), Observation::Present(Arc::new(user)));
     }
 
     #[test]

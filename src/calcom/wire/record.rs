@@ -1,6 +1,6 @@
 //! One managed user's record: each field on its own, so that all faults are found at once.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::value::RawValue;
 
@@ -51,7 +51,7 @@ impl<'a> Record<'a> {
             faults: Vec::new(),
         };
         match user(&mut fields, asked) {
-            Some(user) if fields.faults.is_empty() => Observation::Present(Box::new(user)),
+            Some(user) if fields.faults.is_empty() => Observation::Present(Arc::new(user)),
             _ => rejected(asked, fields.faults, if is_anothers { "" } else { self.raw }),
         }
     }

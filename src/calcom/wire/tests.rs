@@ -1,6 +1,8 @@
 mod errors;
 mod seen;
 
+use std::sync::Arc;
+
 use super::*;
 use crate::{
     calcom::Disposition,
@@ -70,7 +72,7 @@ fn record(changes: &[(&str, Option<&str>)]) -> String {
 
 fn present(body: impl AsRef<[u8]>) -> ManagedUser {
     match decode(200, body) {
-        Ok(Observation::Present(user)) => *user,
+        Ok(Observation::Present(user)) => Arc::unwrap_or_clone(user),
         other => panic!("not a user: {other:?}"),
     }
 }
@@ -108,7 +110,7 @@ fn the_documented_example_decodes_field_for_field() {
     };
     let observed = decode_answer(&answer(200, body.as_bytes()), UserId(1), &SecretString::default())
         .expect("a valid answer");
-    assert_eq!(observed, Observation::Present(Box::new(user)));
+    assert_eq!(observed, Observation::Present(Arc::new(user)));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::super::{Out, table::counted};
 use crate::{
-    compare::{Change, ChangeKind, ChangeSet, Values, shorten},
+    compare::{Change, ChangeKind, ChangeSet, Changed, Values, shorten},
     config,
     model::{Field, Json, JsonObject, ManagedUser, Reject, RunOutcome, UserId, escape_hidden},
     store::Candidate,
@@ -207,7 +207,7 @@ struct ChangeLine<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     version: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    changed: Option<JsonObject>,
+    changed: Option<Changed<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     after: Option<JsonObject>,
     /// In how many passes Cal.com said that the user is gone, this one included if it would count.
@@ -265,7 +265,7 @@ impl JsonLines {
                     },
                     user_id: candidate.removal.user_id,
                     version: is_removed.then_some(candidate.removal.version),
-                    changed: is_removed.then(JsonObject::default),
+                    changed: is_removed.then(Changed::default),
                     after: None,
                     confirmations: Some(match fate {
                         Fate::NotCounted => candidate.confirmations - 1,

@@ -1,5 +1,7 @@
 //! Many new users at once, which are written another way than a few.
 
+use std::sync::Arc;
+
 use calmirror::{
     compare::{ChangeSet, VersionFingerprint, diff},
     model::{Fingerprint, JsonObject, ManagedUser, Observation, UserId},
@@ -272,7 +274,7 @@ async fn what_is_in_the_way_of_many_is_met_as_by_a_few() {
     store.forget(users[90].id).await.expect("a user can be forgotten");
     edit("insert into forgotten_users select 7, now() on conflict do nothing").await;
     let mut with_forgotten = set.clone();
-    with_forgotten.inserts[3].after.id = UserId(7);
+    Arc::make_mut(&mut with_forgotten.inserts[3].after).id = UserId(7);
     assert_eq!(store.apply(&run, &with_forgotten).await, Err(Error::Conflict));
     assert_eq!(count(&pool, nothing).await, 0);
 
@@ -281,7 +283,7 @@ async fn what_is_in_the_way_of_many_is_met_as_by_a_few() {
     edit("delete from forgotten_users").await;
     let mut with_fingerprint = set.clone();
     with_fingerprint.bookkeeping.fingerprints[3].user_id = UserId(7);
-    with_fingerprint.inserts[3].after.id = UserId(7);
+    Arc::make_mut(&mut with_fingerprint.inserts[3].after).id = UserId(7);
     store
         .apply(&run, &with_fingerprint)
         .await

@@ -2,7 +2,7 @@
 //!
 //! The results in docs/queries.md are of this past, and so are the tests of the schema.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use calmirror::{
     compare::{ChangeSet, diff},
@@ -276,7 +276,7 @@ pub(crate) fn alice() -> ManagedUser {
 }
 
 pub(crate) fn present(user: &ManagedUser) -> Observation {
-    Observation::Present(Box::new(user.clone()))
+    Observation::Present(Arc::new(user.clone()))
 }
 
 fn unreadable(id: UserId) -> Observation {
