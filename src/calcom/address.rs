@@ -60,8 +60,8 @@ pub(super) fn has_suffix(email: &str, client: &ClientId) -> bool {
     local.is_some_and(|local| without_suffix(local, client).is_some())
 }
 
-/// Adds the address to a query as [`address_bytes`] counts it, without the separator. False if it cannot be asked for so; then the
-/// query is of no use beyond its end so far.
+/// Adds the address to a query as [`address_bytes`] counts it, without the separator. False if it cannot be asked for so; then
+/// nothing is added.
 pub(super) fn push(query: &mut String, email: &str, client: &ClientId) -> bool {
     const HEX: [u8; 16] = *b"0123456789ABCDEF";
     let (local, domain) = parts(email, client);
