@@ -7,6 +7,7 @@ mod by_hand;
 mod copied;
 mod database;
 mod document;
+mod later;
 mod machine;
 mod probe;
 mod program;

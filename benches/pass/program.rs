@@ -40,7 +40,6 @@ pub(crate) struct Report {
 pub(crate) struct Pass {
     pub(crate) report: Report,
     pub(crate) usage: Usage,
-    pub(crate) written: Written,
     /// Of the simulator meanwhile.
     pub(crate) source_cpu_s: Option<f64>,
 }
@@ -130,13 +129,19 @@ impl<'a> Program<'a> {
         Ok(())
     }
 
-    /// Makes a pass, and holds it against what it is to find. `connection` is to the same database.
-    pub(crate) async fn pass(
+    /// Makes a pass while nobody else is connected, and sees what it writes. `connection` is to the same database.
+    pub(crate) async fn writing_pass(
         &self,
         connection: &mut PgConnection,
         expected: Expected,
-    ) -> anyhow::Result<Pass> {
+    ) -> anyhow::Result<(Pass, Written)> {
         let before = stage::done(connection).await?;
+        let pass = self.pass(expected).await?;
+        Ok((pass, stage::done(connection).await?.since(before)))
+    }
+
+    /// Makes a pass, and holds it against what it is to find.
+    pub(crate) async fn pass(&self, expected: Expected) -> anyhow::Result<Pass> {
         let source_before = self.source.cpu_s();
         let ended = self
             .run(&["--output=json", "sync"])
@@ -146,7 +151,6 @@ impl<'a> Program<'a> {
         let source_cpu_s = source_before
             .zip(self.source.cpu_s())
             .map(|(before, after)| after - before);
-        let written = stage::done(connection).await?.since(before);
         let report: Report = serde_json::from_str(ended.stdout.trim())
             .with_context(|| format!("a pass did not report itself: {}", ended.stdout))?;
         ensure!(report.error.is_none(), "a pass failed: {report:?}");
@@ -154,7 +158,6 @@ impl<'a> Program<'a> {
         Ok(Pass {
             report,
             usage: ended.usage,
-            written,
             source_cpu_s,
         })
     }

@@ -59,7 +59,7 @@ where
     Ok(())
 }
 
-/// What a plan asks for, and who asks: with connections that are kept, as a pass has them.
+/// What a plan asks for, and who asks: with connections that are kept from one time to the next.
 #[derive(Clone, Debug)]
 pub(crate) struct Asking {
     client: reqwest::Client,

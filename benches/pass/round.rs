@@ -2,16 +2,14 @@
 
 use anyhow::Context as _;
 use serde::Serialize;
-use sqlx::{Connection, PgConnection};
+use sqlx::Connection;
 
 use crate::{
     arguments::Plan,
     by_hand::{self, ByHand},
     database::{self, Floors},
-    probe,
+    later::Later,
     program::{Expected, Pass, Program},
-    requests::{self, Asking},
-    running::Running,
     source::Source,
     stage::{self, Stage, Written},
     trials::{Seconds, trials},
@@ -67,12 +65,11 @@ pub(crate) enum Kind {
     Changed,
 }
 
-/// Passes of one kind. Times are the program's own `duration_s`; what a pass writes and uses is that of the fastest one of a process
-/// of its own.
+/// Passes of one kind. Times are the program's own `duration_s`; what a pass uses is that of the fastest one of a process of its own.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Case {
     pub(crate) kind: Kind,
-    /// Of a process that has made passes before; of a first fill, whose process never has, as in `alone`.
+    /// Of a process that has just made a pass; of a first fill, whose process never has, as in `alone`.
     pub(crate) seconds: Seconds,
     /// Of `calmirror sync`, a process for each pass.
     pub(crate) alone: Seconds,
@@ -128,12 +125,26 @@ pub(crate) async fn measure(
         stage.create(DATABASE, Some(EMPTY)).await?;
         let mut connection = stage.connect(DATABASE).await?;
         stage::settle(&mut connection).await?;
-        let pass = program.pass(&mut connection, expected(users, 0, 0)).await?;
+        let expected = Expected {
+            inserted: users,
+            updated: 0,
+            unchanged: 0,
+        };
+        let filled = program.writing_pass(&mut connection, expected).await?;
         connection.close().await?;
-        Ok(pass)
+        Ok(filled)
     })
     .await?;
-    told(setting, Kind::FirstFill, &fills);
+    let (fills, written): (Vec<_>, Vec<_>) = fills.into_iter().unzip();
+    let fills = Passes {
+        running: seconds(&fills),
+        alone: fills,
+        written: written.into_iter().next_back().unwrap_or_default(),
+    };
+    say(
+        setting,
+        &format!("{}: {}", Kind::FirstFill.as_str(), fills.running),
+    );
     let mut connection = stage.connect(DATABASE).await?;
     stage::settle(&mut connection).await?;
     let database = match floors {
@@ -176,10 +187,6 @@ pub(crate) async fn measure(
         unchanged,
         changed,
     } = later;
-    let fills = Passes {
-        running: seconds(&fills),
-        alone: fills,
-    };
     let case = |kind, passes: &Passes| {
         let floor = if kind == Kind::FirstFill {
             &database.write
@@ -203,98 +210,11 @@ pub(crate) async fn measure(
     Ok(Round { setting, came })
 }
 
-/// Passes over users that the mirror has, and what stands beside them.
-struct Later {
-    requests: Seconds,
-    probe: Seconds,
-    unchanged: Passes,
-    changed: Passes,
-}
-
 /// Of one kind, each made in both ways.
-struct Passes {
-    alone: Vec<Pass>,
-    running: Seconds,
-}
-
-impl Later {
-    async fn measure(
-        program: &Program<'_>,
-        source: &Source,
-        setting: Setting,
-        connection: &mut PgConnection,
-    ) -> anyhow::Result<Self> {
-        let Setting { users, plan, .. } = setting;
-        stage::settle(connection).await?;
-        // The first change to a page after a checkpoint logs all of it: this pass has those of the tables that each pass
-        // writes to.
-        program.pass(connection, Expected::unchanged(users)).await?;
-        let unchanged = trials(async |_| program.pass(connection, Expected::unchanged(users)).await).await?;
-        told(setting, Kind::Unchanged, &unchanged);
-        let changed = trials(async |trial| {
-            let changed = source.change(&format!("In trial {trial} of {plan}")).await?;
-            program
-                .pass(connection, expected(0, changed, users - changed))
-                .await
-        })
-        .await?;
-        told(setting, Kind::Changed, &changed);
-        // Its answers open the connections that are kept.
-        let asking = Asking::new(source, plan)?;
-        probe::learn(&asking, connection).await?;
-        stage::settle(connection).await?;
-        let running = Running::start(program, users).await?;
-        // By turns, so that a machine that is slower for a while is so for all of them.
-        let turns = trials(async |_| {
-            let requests = requests::floor(&asking).await?;
-            let probe = probe::measure(&asking, users, connection).await?;
-            let pass = running.pass(Expected::unchanged(users)).await?;
-            Ok((requests, probe, pass))
-        })
-        .await?;
-        let requests = Seconds::of(turns.iter().map(|turn| turn.0).collect());
-        let probe = Seconds::of(turns.iter().map(|turn| turn.1).collect());
-        let running_unchanged = Seconds::of(turns.iter().map(|turn| turn.2).collect());
-        say(setting, &format!("requests alone: {requests}"));
-        say(setting, &format!("bare probe: {probe}"));
-        say(
-            setting,
-            &format!("unchanged, in a running process: {running_unchanged}"),
-        );
-        let running_changed = trials(async |trial| {
-            let changed = source
-                .change(&format!("In running trial {trial} of {plan}"))
-                .await?;
-            running.pass(expected(0, changed, users - changed)).await
-        })
-        .await?;
-        let running_changed = Seconds::of(running_changed);
-        say(
-            setting,
-            &format!("1 % changed, in a running process: {running_changed}"),
-        );
-        running.stop().await;
-        Ok(Self {
-            requests,
-            probe,
-            unchanged: Passes {
-                alone: unchanged,
-                running: running_unchanged,
-            },
-            changed: Passes {
-                alone: changed,
-                running: running_changed,
-            },
-        })
-    }
-}
-
-const fn expected(inserted: usize, updated: usize, unchanged: usize) -> Expected {
-    Expected {
-        inserted,
-        updated,
-        unchanged,
-    }
+pub(crate) struct Passes {
+    pub(crate) alone: Vec<Pass>,
+    pub(crate) running: Seconds,
+    pub(crate) written: Written,
 }
 
 impl Case {
@@ -323,7 +243,7 @@ impl Case {
             ratio_to_requests: seconds.best / requests.best,
             ratio_to_database: seconds.best / database.best,
             ratio_to_probe: (kind == Kind::Unchanged).then_some(seconds.best / probe.best),
-            written: best.written,
+            written: passes.written,
             peak_rss_mib: peak as f64 / 1024.0 / 1024.0,
             cpu_us_per_user: best.usage.cpu_s * 1e6 / users as f64,
             source_cpu_us_per_request: best
@@ -335,15 +255,11 @@ impl Case {
     }
 }
 
-fn seconds(passes: &[Pass]) -> Seconds {
+pub(crate) fn seconds(passes: &[Pass]) -> Seconds {
     Seconds::of(passes.iter().map(|pass| pass.report.duration_s).collect())
 }
 
-fn told(setting: Setting, kind: Kind, passes: &[Pass]) {
-    say(setting, &format!("{}: {}", kind.as_str(), seconds(passes)));
-}
-
-fn say(setting: Setting, what: &str) {
+pub(crate) fn say(setting: Setting, what: &str) {
     eprintln!(
         "{} users, {}, {} ms: {what}",
         setting.users, setting.plan, setting.latency_ms

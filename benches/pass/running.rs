@@ -1,4 +1,4 @@
-//! Passes of a process that has made one before, as all passes of the daemon but its first are.
+//! Passes of a process that has just made one: what they need is open and planned already, as it is for the floors.
 //!
 //! They are made by the very code of the daemon, in this process. Their log lines are made, and go nowhere.
 
