@@ -38,6 +38,7 @@ use sqlx::PgPool;
 
 use crate::support::{
     TestDb,
+    gate::Gate,
     program::{Ended, Workplace},
 };
 
@@ -84,6 +85,13 @@ impl Setup {
         }
         setup.configure("");
         setup
+    }
+
+    /// Puts a gate before the database, shut, for whoever goes by a configuration that is written from now on.
+    fn gate(&mut self) -> Gate {
+        let (gate, url) = Gate::before_database(&self.db);
+        self.database_url = url;
+        gate
     }
 
     /// Writes the configuration, with these sections in it.

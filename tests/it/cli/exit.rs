@@ -201,8 +201,7 @@ async fn seventy_five_while_calcom_is_away() {
 #[tokio::test]
 async fn seventy_five_while_the_database_is_away() {
     let mut setup = Setup::new(1, 4).await;
-    let (mut gate, url) = Gate::before_database(&setup.db);
-    setup.database_url = url;
+    let mut gate = setup.gate();
     setup.configure("");
     let (sync, check, status, migrate) = tokio::join!(
         setup.run(&["--output", "json", "sync"]),

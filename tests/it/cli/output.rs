@@ -11,11 +11,7 @@ use serde_json::{Value, json};
 
 use self::shape::Shapes;
 use super::Setup;
-use crate::{
-    retention::date_back,
-    support::{gate::Gate, program::Workplace},
-    verify::edit,
-};
+use crate::{retention::date_back, support::program::Workplace, verify::edit};
 
 const JSON: [&str; 2] = ["--output", "json"];
 
@@ -132,8 +128,7 @@ async fn passes(shapes: &mut Shapes) {
         &lines(&setup, &["history", &first.users[0].to_string()], &[0]).await,
     );
     findings(shapes, &setup, &first.users, &first.id).await;
-    let (_gate, url) = Gate::before_database(&setup.db);
-    setup.database_url = url;
+    let _gate = setup.gate();
     setup.configure("");
     let mut watch = setup
         .workplace
@@ -310,8 +305,7 @@ async fn failures(shapes: &mut Shapes) {
     );
     shapes.hold("error", &usage);
     shapes.hold("error", &error(&setup.workplace, &["history", "424242"], 1).await);
-    let (_gate, url) = Gate::before_database(&setup.db);
-    setup.database_url = url;
+    let _gate = setup.gate();
     setup.configure("");
     let away = error(&setup.workplace, &["status"], 75).await;
     assert!(away[0]["remedy"].is_string(), "{away:?}");

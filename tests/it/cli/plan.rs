@@ -278,8 +278,7 @@ async fn the_worst_of_what_a_plan_finds_is_its_exit_code() {
         "{failed}"
     );
 
-    let (_gate, url) = Gate::before_database(&setup.db);
-    setup.database_url = url;
+    let _gate = setup.gate();
     setup.configure("");
     let away = setup.run(&["plan"]).await.expect(75);
     assert!(away.stdout.contains("the database is unavailable"), "{away}");

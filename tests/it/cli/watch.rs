@@ -6,7 +6,7 @@ use serde_json::Value;
 use sqlx::PgPool;
 
 use super::Setup;
-use crate::support::{gate::Gate, program::Program};
+use crate::support::program::Program;
 
 /// A client with a mirror, and a pass over it that has begun and waits for one user.
 async fn under_way() -> (Setup, Program) {
@@ -142,8 +142,7 @@ async fn a_terminal_that_cannot_move_its_cursor_gets_lines() {
 async fn a_watch_outlives_its_database() {
     let mut setup = Setup::new(1, 2).await;
     setup.run(&["sync"]).await.expect(0);
-    let (mut gate, url) = Gate::before_database(&setup.db);
-    setup.database_url = url;
+    let mut gate = setup.gate();
     setup.configure("");
     // It is away from the beginning on.
     let mut lines = setup.workplace.start(&WATCH);
@@ -191,8 +190,7 @@ async fn a_watch_outlives_its_database() {
 async fn it_ends_at_once_while_the_database_is_away() {
     let mut setup = Setup::new(1, 2).await;
     setup.run(&["sync"]).await.expect(0);
-    let (mut gate, url) = Gate::before_database(&setup.db);
-    setup.database_url = url;
+    let mut gate = setup.gate();
     setup.configure("");
     gate.open();
     let mut watch = setup.workplace.start(&WATCH);

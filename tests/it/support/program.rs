@@ -5,7 +5,7 @@ use std::{
     os::unix::{fs::PermissionsExt, process::ExitStatusExt},
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use nix::{
@@ -284,6 +284,18 @@ impl Program {
     /// Leaves its standard error, as a collector of logs does that ends.
     pub(crate) async fn leave_log(&self) {
         self.stderr.close().await;
+    }
+
+    /// Gives it a first signal, and waits for the end, which comes as soon as it is promised.
+    pub(crate) async fn end_in_time(self, told: Signal) -> Ended {
+        /// After that, systemd and Docker kill.
+        const PROMISED: Duration = Duration::from_secs(10);
+        let signalled = Instant::now();
+        self.signal(told);
+        let ended = self.end().await;
+        let took = signalled.elapsed();
+        assert!(took < PROMISED, "{told}: {took:?}: {ended}");
+        ended
     }
 
     /// Waits for the end.

@@ -3,7 +3,7 @@
 use nix::sys::signal::Signal;
 
 use super::{Daemon, HARDLY_EVER, Setup};
-use crate::support::{gate::Gate, http::Answer};
+use crate::support::http::Answer;
 
 /// What is for people and scrapers; probes are asked for otherwise.
 pub(super) const ROUTES: [(&str, u16); 10] = [
@@ -117,9 +117,8 @@ async fn a_token_is_asked_for_where_there_is_one_and_probes_do_without() {
 #[tokio::test]
 async fn a_probe_without_the_token_learns_whether_and_not_what() {
     let mut setup = Setup::new(1, 3).await;
-    let (mut gate, url) = Gate::before_database(&setup.db);
+    let mut gate = setup.gate();
     gate.open();
-    setup.database_url = url;
     let daemon = Daemon::start(setup, &with_token()).await;
     daemon.until_ready(200, "ok", None).await;
     sqlx::query("update sync_state set fresh_until = last_complete_at")
