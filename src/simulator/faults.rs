@@ -41,6 +41,8 @@ pub enum Target {
     /// Those with this user in their path.
     User(i64),
     Route(RouteKind),
+    /// Those for a page of a client's list that begins at this offset.
+    Page(usize),
     /// Those with this client in their path.
     Client(String),
 }
@@ -123,6 +125,15 @@ pub(super) struct Seen<'a> {
     pub(super) kind: RouteKind,
     pub(super) client: Option<&'a str>,
     pub(super) user: Option<i64>,
+    pub(super) query: Option<&'a str>,
+}
+
+impl Seen<'_> {
+    fn offset(&self) -> Option<usize> {
+        let mut pairs = url::form_urlencoded::parse(self.query?.as_bytes());
+        let (_, offset) = pairs.find(|(name, _)| name == "offset")?;
+        offset.parse().ok()
+    }
 }
 
 impl Target {
@@ -131,6 +142,7 @@ impl Target {
             Self::Any => true,
             Self::User(id) => seen.user == Some(*id),
             Self::Route(kind) => seen.kind == *kind,
+            Self::Page(offset) => seen.kind == RouteKind::ListUsers && seen.offset() == Some(*offset),
             Self::Client(id) => seen.client == Some(id),
         }
     }
@@ -205,6 +217,7 @@ mod tests {
         kind: RouteKind::GetUser,
         client: Some("clx0"),
         user: Some(7),
+        query: None,
     };
 
     fn script(target: Target, times: u32, status: u16) -> Script {

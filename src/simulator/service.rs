@@ -113,6 +113,7 @@ impl Service {
             kind,
             client: route.client(),
             user: route.user_id(),
+            query: parts.uri.query(),
         };
         if let Some(fault) = self.faults.meet(seen) {
             self.counter.update(|counts| counts.faulted += 1);

@@ -1,11 +1,8 @@
 //! Asking for the pages of the client's list.
 
-use std::{
-    collections::{HashMap, HashSet},
-    pin::pin,
-};
+use std::collections::{HashMap, HashSet};
 
-use futures_util::future::{Either, maybe_done, select};
+use futures_util::{StreamExt, stream::FuturesOrdered};
 use tokio_util::sync::CancellationToken;
 
 use super::{Course, Delivery};
@@ -69,45 +66,32 @@ pub(in crate::sync) async fn list<S: Source>(
     // Only a page with fewer users than another one is the last.
     let mut largest = 0;
     let mut users = manner.expected;
-    // The second page while the first is asked for, and by what.
-    let mut beside = None;
+    let ask = |offset, limit| {
+        let page = source.page(offset, limit, &known);
+        async move { ((offset, limit), page.await) }
+    };
+    let mut pages = FuturesOrdered::new();
     loop {
         let limit = source.reach().users;
-        if offset == 0 && users.take_if(|users| *users >= limit).is_some() {
-            let second = source.page(limit, limit, &known);
-            beside = Some(((limit, limit), Box::pin(maybe_done(second))));
-        }
-        let page = async {
-            match beside.take() {
-                Some((by, mut second)) if by == (offset, limit) => {
-                    second.as_mut().await;
-                    match second.as_mut().take_output() {
-                        Some(page) => page,
-                        None => source.page(offset, limit, &known).await,
-                    }
-                }
-                Some((by, mut second)) if offset == 0 => {
-                    let page = {
-                        let first = pin!(source.page(offset, limit, &known));
-                        match select(first, second.as_mut()).await {
-                            Either::Left((page, _)) => page,
-                            Either::Right(((), first)) => first.await,
-                        }
-                    };
-                    beside = Some((by, second));
-                    page
-                }
-                _ => source.page(offset, limit, &known).await,
+        if pages.is_empty() {
+            pages.push_back(ask(offset, limit));
+            if offset == 0 && users.take_if(|users| *users >= limit).is_some() {
+                pages.push_back(ask(limit, limit));
             }
-        };
-        let page = tokio::select! {
+        }
+        let next = tokio::select! {
             biased;
             () = cancel.cancelled() => {
                 course.cut = true;
                 listing.end = End::Over;
                 return listing;
             }
-            page = page => page,
+            next = pages.next() => next,
+        };
+        let page = match next {
+            Some((asked, page)) if asked == (offset, limit) => page,
+            // The second page begins elsewhere than the first one has shown.
+            _ => continue,
         };
         let Roll { seen, records, .. } = match page {
             Ok(roll) => roll,

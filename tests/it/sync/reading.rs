@@ -4,6 +4,7 @@ mod discovery;
 mod equality;
 mod fingerprints;
 mod lessons;
+mod pages;
 mod resuming;
 mod traps;
 

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::{discovery::organization, filled};
-use crate::support::world::{LIMIT, World};
+use crate::support::world::World;
 
 /// No row of `managed_users` can be written until it is dropped.
 const REFUSE_WRITES: &str = "
@@ -76,34 +76,6 @@ async fn a_list_of_a_server_that_gives_few_users_at_once_is_read_to_its_end() {
             report.error
         );
     }
-}
-
-#[tokio::test]
-async fn the_second_page_of_a_list_is_asked_for_beside_a_first_that_is_full() {
-    let mut world = filled(300).await;
-    world.client.fetch = FetchPlan::List;
-    let so_far = world.simulator.requests().list_users;
-    world
-        .simulator
-        .script(Target::Route(RouteKind::ListUsers), 1, Answer::Hang);
-    let cancel = CancellationToken::new();
-    let both = async {
-        let wait = world
-            .simulator
-            .wait_until(|counts| (counts.list_users - so_far, counts.hanging) == (2, 1));
-        tokio::time::timeout(LIMIT, wait)
-            .await
-            .expect("the second is asked for while the first hangs");
-        cancel.cancel();
-    };
-    tokio::join!(world.pass_until(&cancel), both);
-    let report = world.pass().await;
-    assert_eq!(
-        (report.outcome, report.unchanged, report.requests),
-        (RunOutcome::NoChange, 300, 2),
-        "{:?}",
-        report.error
-    );
 }
 
 #[tokio::test]
