@@ -49,9 +49,9 @@ fn main() -> ExitCode {
     }
 }
 
-/// Takes blocks of this size and more from the system, and gives them back as soon as they are free. By itself glibc raises its bound each
-/// time that a larger block is freed; what one large answer took would then stay with the process, and be of little use to it. What `MALLOC_MMAP_THRESHOLD_` and
-/// `MALLOC_TRIM_THRESHOLD_` say counts no more.
+/// Takes large blocks of memory from the system, and gives them back as soon as they are free. By itself glibc raises its bound each time
+/// that a larger block is freed; what one large answer took would then stay with the process, and be of little use to it. What
+/// `MALLOC_MMAP_THRESHOLD_` and `MALLOC_TRIM_THRESHOLD_` say counts no more.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 fn give_large_blocks_back() {
     const LARGE: libc::c_int = 1024 * 1024;

@@ -89,7 +89,7 @@ pub(super) async fn run(args: &SyncArgs, config: Config, out: &mut Out) -> anyho
                 }
                 reports.push(report);
             }
-            // One that ends as it is to be cut was not.
+            // Others may have ended as they were to be cut: they were not.
             Some(Err(ended)) if ended.is_cancelled() => was_cut = true,
             Some(Err(ended)) => {
                 panicked = true;
@@ -97,7 +97,8 @@ pub(super) async fn run(args: &SyncArgs, config: Config, out: &mut Out) -> anyho
                 let message = message_of(&*ended.into_panic());
                 let name = &mirror.clients[client].client.name;
                 tracing::error!(client.name = name, panic.message = message, "pass panicked");
-                mirror.record_panic(client, Trigger::Operator, &message).await;
+                let recorded = mirror.record_panic(client, Trigger::Operator, &message);
+                shutdown.by_the_end(recorded).await;
             }
             None => break,
         }

@@ -123,14 +123,14 @@ pub struct Changed<'a>(&'a [FieldChange]);
 impl Serialize for Changed<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
-        struct Values<'a> {
+        struct OldAndNew<'a> {
             old: &'a Json,
             new: &'a Json,
         }
         serializer.collect_map(
             self.0
                 .iter()
-                .map(|FieldChange { field, old, new }| (field.column(), Values { old, new })),
+                .map(|FieldChange { field, old, new }| (field.column(), OldAndNew { old, new })),
         )
     }
 }
