@@ -6,7 +6,7 @@ default:
 
 # Shows the whole thing on this machine: a simulated Cal.com, a local Postgres, three passes
 demo *args:
-    cargo run --release --locked -- demo {{ args }}
+    ./demo {{ args }}
 
 # Runs all tests, or those whose names hold a given word
 test *args:
