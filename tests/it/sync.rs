@@ -4,6 +4,7 @@ mod approval;
 mod budget;
 mod changes;
 mod database;
+mod durability;
 mod held;
 mod plan;
 mod population;
