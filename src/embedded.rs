@@ -1,7 +1,8 @@
 //! A real Postgres of our own, for the demo, for first use and for tests: nothing to set up but its programs.
 //!
-//! The data directory holds the cluster (`data`), the server's log, and the pipe through which its supervisor, a small
-//! shell script, notices that the last process using the server is gone, however it went. Postgres refuses to run as
+//! The data directory holds the cluster (`data`), the server's log, the pipe through which its supervisor, a small shell
+//! script, notices that the last process using the server is gone, however it went, and the file by whose lock a process that
+//! stops tells whether others use it still. Postgres refuses to run as
 //! root, so for root the server and its supervisor are the user `postgres`, else `nobody`.
 //!
 //! There is one server a data directory. A second process that wants it joins the first, and the server runs until both
@@ -197,8 +198,7 @@ impl Embedded {
         // Nobody joins while we look whether somebody else is there, or while the server stops.
         let lock = self.home.lock(&self.account).await?;
         drop(share);
-        let pipe = self.home.share();
-        if share::is_used(&pipe).map_err(Error::io("read", pipe))? {
+        if share::is_used(&self.home)? {
             return Ok(());
         }
         match &mut self.ended {
@@ -228,8 +228,7 @@ impl Embedded {
 ///
 /// Called under the lock, so that none is being started. The share is `None` where the server is not of our making.
 async fn join(home: &Home) -> Result<Option<(PathBuf, Option<Share>)>, Error> {
-    let pipe = home.share();
-    let joined = Share::join(&pipe).map_err(Error::io("open", pipe))?;
+    let joined = Share::join(home)?;
     let alive = match Postmaster::read(home)? {
         Some(postmaster) if postmaster.is_alive(home).await => Some(postmaster),
         _ => None,
@@ -291,7 +290,7 @@ async fn wait_until_gone(home: &Home, postmaster: &Postmaster) -> Result<(), Err
 async fn wait_until_unsupervised(home: &Home) -> Result<(), Error> {
     let mut patience = Patience::of(STOP_LIMIT);
     for pipe in [home.share(), home.stopping()] {
-        while share::is_supervised(&pipe).map_err(Error::io("open", &pipe))? {
+        while share::is_supervised(&pipe)? {
             if !patience.wait().await {
                 return Err(not_stopped(home));
             }

@@ -71,6 +71,11 @@ impl Home {
         self.dir.join("users")
     }
 
+    /// The file that those processes hold locked.
+    pub(super) fn counted(&self) -> PathBuf {
+        self.dir.join("users.lock")
+    }
+
     /// What the supervisor renames the pipe to once nobody uses the server any more.
     pub(super) fn stopping(&self) -> PathBuf {
         self.dir.join("stopping")
@@ -153,7 +158,7 @@ impl Home {
     }
 
     /// Root works in a directory of a lesser user here, so no link of that user's is followed.
-    fn open(&self, path: &Path) -> io::Result<File> {
+    pub(super) fn open(&self, path: &Path) -> io::Result<File> {
         OpenOptions::new()
             .read(true)
             .append(true)

@@ -61,8 +61,7 @@ impl Launch<'_> {
         let socket_dir = self.home.socket_dir(self.account)?;
         let log = self.home.new_log(self.account)?;
         let stale = Postmaster::read(self.home)?;
-        let share = self.home.share();
-        let (reader, share) = Share::create(&share, self.account).map_err(Error::io("create", share))?;
+        let (reader, share) = Share::create(self.home, self.account)?;
         let ended = self
             .spawn(&socket_dir, stale.as_ref(), reader, &log)
             .map_err(Error::io("run", self.installation.program("postgres")))?;
