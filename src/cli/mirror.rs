@@ -68,8 +68,9 @@ pub struct Mirror {
     api: Api,
     /// A random number, by which passes of this process are told from those of others.
     process: i64,
-    /// Passes that have begun and not returned. One that was cut never does; a panic counts as a return.
-    under_way: AtomicUsize,
+    /// Passes that have begun and not returned, and panics of passes that are to be put on record. What was cut never returns; for a pass
+    /// a panic counts as a return.
+    under_way: Arc<AtomicUsize>,
 }
 
 /// What one pass is asked for beyond the configuration.
@@ -99,26 +100,17 @@ impl Request<'_> {
     }
 }
 
-/// A pass under way.
-struct Counted<'a> {
-    under_way: &'a AtomicUsize,
+/// A pass under way, or the record of its panic: what [`Mirror::close`] is to close if it never returns.
+#[derive(Debug)]
+pub(super) struct Counted {
+    under_way: Arc<AtomicUsize>,
     has_returned: bool,
 }
 
-impl<'a> Counted<'a> {
-    fn of(under_way: &'a AtomicUsize) -> Self {
-        under_way.fetch_add(1, Ordering::AcqRel);
-        Self {
-            under_way,
-            has_returned: false,
-        }
-    }
-}
-
-impl Drop for Counted<'_> {
+impl Drop for Counted {
     fn drop(&mut self) {
-        // Of one that panicked the end is put on record at once. If it counted on, the end of its configuration would end the
-        // passes of the next one in the records.
+        // A panic is put on record at once, which counts for itself. If the pass counted on, the end of its configuration would
+        // end the passes of the next one in the records.
         if self.has_returned || std::thread::panicking() {
             self.under_way.fetch_sub(1, Ordering::AcqRel);
         }
@@ -151,7 +143,7 @@ impl Mirror {
             clients,
             api,
             process: fastrand::i64(..),
-            under_way: AtomicUsize::new(0),
+            under_way: Arc::default(),
         })
     }
 
@@ -187,7 +179,7 @@ impl Mirror {
         if let Err(error) = self.database.prepare().await {
             return pass.refused(error, started).await;
         }
-        let mut counted = Counted::of(&self.under_way);
+        let mut counted = self.count();
         let report = pass.run(cancel).await;
         counted.has_returned = true;
         report
@@ -198,8 +190,25 @@ impl Mirror {
         self.process
     }
 
+    /// Counts one more under way until it returns.
+    pub(super) fn count(&self) -> Counted {
+        self.under_way.fetch_add(1, Ordering::AcqRel);
+        Counted {
+            under_way: Arc::clone(&self.under_way),
+            has_returned: false,
+        }
+    }
+
     /// Puts on record that a pass panicked: as the end of the run that it left open, or as one of its own if it had none yet.
-    pub(super) async fn record_panic(&self, client: usize, trigger: Trigger, message: &str) {
+    ///
+    /// It has been counted since it was known, so that the run is closed if this is cut, or does not even begin.
+    pub(super) async fn record_panic(
+        &self,
+        client: usize,
+        trigger: Trigger,
+        message: &str,
+        mut counted: Counted,
+    ) {
         let client = &self.clients[client].client;
         let why = format!("a fault in calmirror ended the pass: {message}");
         let store = &self.database.store;
@@ -212,6 +221,7 @@ impl Mirror {
         if let Err(error) = recorded {
             tracing::warn!(client.name = client.name, error = %error, "the failed pass could not be recorded");
         }
+        counted.has_returned = true;
     }
 
     /// Lets the held set of this hash through, as `request.trigger` says.

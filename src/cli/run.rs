@@ -310,7 +310,7 @@ impl daemon::Pass for Passes {
         };
         measured::pass(&mirror.clients[client].client.name, RunOutcome::Failed);
         mirror
-            .record_panic(client, Trigger::Schedule(tick.due), &message)
+            .record_panic(client, Trigger::Schedule(tick.due), &message, mirror.count())
             .await;
     }
 }

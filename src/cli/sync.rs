@@ -61,7 +61,7 @@ pub(super) async fn run(args: &SyncArgs, config: Config, out: &mut Out) -> anyho
             let pass = mirror.pass(client, request, &token);
             let report = bar.over(&watched.source, pass).await;
             bar.clear();
-            report
+            Some(report)
         });
         clients.insert(pass.id(), client);
     }
@@ -80,7 +80,7 @@ pub(super) async fn run(args: &SyncArgs, config: Config, out: &mut Out) -> anyho
             }
         };
         match ended {
-            Some(Ok(report)) => {
+            Some(Ok(Some(report))) => {
                 if out.format == Output::Json
                     && let Err(error) = out.json(&report)
                 {
@@ -89,16 +89,32 @@ pub(super) async fn run(args: &SyncArgs, config: Config, out: &mut Out) -> anyho
                 }
                 reports.push(report);
             }
-            // Others may have ended as they were to be cut: they were not.
+            // The end of a pass that panicked is on record.
+            Some(Ok(None)) => {}
             Some(Err(ended)) if ended.is_cancelled() => was_cut = true,
             Some(Err(ended)) => {
                 panicked = true;
-                let client = clients[&ended.id()];
+                let panicked_pass = clients.remove(&ended.id());
                 let message = message_of(&*ended.into_panic());
+                let Some(client) = panicked_pass else {
+                    tracing::error!(panic.message = message, "recording a panic panicked");
+                    continue;
+                };
                 let name = &mirror.clients[client].client.name;
                 tracing::error!(client.name = name, panic.message = message, "pass panicked");
-                let recorded = mirror.record_panic(client, Trigger::Operator, &message);
-                shutdown.by_the_end(recorded).await;
+                let counted = mirror.count();
+                if is_overdue {
+                    // There is no time left; the run is closed with those that were cut.
+                    was_cut = true;
+                    continue;
+                }
+                // Beside the other passes, and until they are overdue.
+                let mirror = Arc::clone(&mirror);
+                passes.spawn(async move {
+                    let trigger = Trigger::Operator;
+                    mirror.record_panic(client, trigger, &message, counted).await;
+                    None
+                });
             }
             None => break,
         }

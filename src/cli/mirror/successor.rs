@@ -1,6 +1,6 @@
 //! A mirror by another configuration, while passes by the one before may be under way.
 
-use std::sync::{Arc, atomic::AtomicUsize};
+use std::sync::Arc;
 
 use super::{Database, Mirror, clients};
 use crate::{
@@ -45,7 +45,7 @@ impl Mirror {
             clients,
             api,
             process: self.process,
-            under_way: AtomicUsize::new(0),
+            under_way: Arc::default(),
         })
     }
 }

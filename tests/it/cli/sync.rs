@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use calmirror::simulator::{Answer, Target};
+use calmirror::simulator::{Answer, ClientInfo, Target};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
@@ -231,14 +231,39 @@ async fn the_secret_is_in_no_output() {
 #[cfg_attr(not(feature = "failpoints"), ignore = "needs --features failpoints")]
 async fn a_pass_that_panics_is_on_record_and_cuts_no_other() {
     let setup = Setup::new(2, 6).await;
-    let panics = [("FAILPOINTS", "batch::before=1*panic")];
-    let program = setup.workplace.start_with(&panics, &["sync", "--output", "json"]);
+    for client in &setup.clients {
+        let last = *client.users.last().expect("the client has users");
+        setup.simulator.script(Target::User(last), 1, Answer::Hang);
+    }
+    let panics = [("FAILPOINTS", "batch::before=1*off->1*panic")];
+    let mut program = setup.workplace.start_with(&panics, &["sync", "--output", "json"]);
+    setup.simulator.wait_until(|counts| counts.hanging == 2).await;
+    let keep = async |client: &ClientInfo| {
+        let mut kept = setup.pool().await.begin().await.expect("a transaction");
+        sqlx::query("select from sync_runs where client_id = $1 for update")
+            .bind(&client.id)
+            .execute(&mut *kept)
+            .await
+            .expect("nobody else has it for long");
+        kept
+    };
+    // The batch of the pass that comes first waits for this, and the record of the other one's panic.
+    let (first, second) = (keep(&setup.clients[0]).await, keep(&setup.clients[1]).await);
+    setup.simulator.release();
+    let log = program.logged("pass panicked").await;
+    let panicked = log.lines().find(|line| line.contains("pass panicked"));
+    let (other, others, panickeds) = if panicked.is_some_and(|line| line.contains(&setup.clients[0].name)) {
+        (&setup.clients[1].name, second, first)
+    } else {
+        (&setup.clients[0].name, first, second)
+    };
+    drop(others);
+    program.printed(&format!("\"client\":\"{other}\"")).await;
+    drop(panickeds);
     let ended = program.end().await.expect(1);
     let told = by_client(ended.json());
-    let [(_, report)] = &told.iter().collect::<Vec<_>>()[..] else {
-        panic!("{ended}");
-    };
-    assert_eq!(report["inserted"], 6);
+    assert_eq!(told.keys().collect::<Vec<_>>(), [other], "{ended}");
+    assert_eq!(told[other]["inserted"], 6);
     let passes: Vec<(Option<String>, Option<String>)> =
         sqlx::query_as("select outcome, error from sync_runs order by outcome")
             .fetch_all(&setup.pool().await)
@@ -251,6 +276,27 @@ async fn a_pass_that_panics_is_on_record_and_cuts_no_other() {
     assert!(
         error.contains("a fault in calmirror ended the pass: failpoint"),
         "{error}"
+    );
+}
+
+#[tokio::test]
+#[cfg_attr(not(feature = "failpoints"), ignore = "needs --features failpoints")]
+async fn a_panic_that_cannot_be_recorded_keeps_nobody_beyond_the_promised_end() {
+    let mut setup = Setup::new(1, 6).await;
+    setup.run(&["migrate"]).await.expect(0);
+    let mut gate = setup.gate();
+    setup.configure("");
+    gate.open();
+    gate.freeze_at(&["update sync_runs set outcome = 'failed'"]);
+    let panics = [("FAILPOINTS", "batch::before=1*panic")];
+    let program = setup.workplace.start_with(&panics, &["sync"]);
+    gate.frozen().await;
+    let ended = program.end_in_time(Signal::SIGTERM).await.expect(1);
+    assert!(
+        ended
+            .stderr
+            .contains("did not end in time after the signal, and was cut"),
+        "{ended}"
     );
 }
 
