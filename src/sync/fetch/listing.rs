@@ -66,32 +66,30 @@ pub(in crate::sync) async fn list<S: Source>(
     // Only a page with fewer users than another one is the last.
     let mut largest = 0;
     let mut users = manner.expected;
-    let ask = |offset, limit| {
-        let page = source.page(offset, limit, &known);
-        async move { ((offset, limit), page.await) }
-    };
+    let ask = |offset, limit| source.page(offset, limit, &known);
+    // Where, and how much, the page is that was asked for beside the first.
+    let mut beside = None;
     let mut pages = FuturesOrdered::new();
     loop {
         let limit = source.reach().users;
+        if beside.is_some_and(|page| page != (offset, limit)) {
+            // If it is still to come, the first page was refused, or shorter than it could be.
+            pages.clear();
+        }
         if pages.is_empty() {
             pages.push_back(ask(offset, limit));
-            if offset == 0 && users.take_if(|users| *users >= limit).is_some() {
-                pages.push_back(ask(limit, limit));
-            }
+            beside =
+                (offset == 0 && users.take_if(|users| *users >= limit).is_some()).then_some((limit, limit));
+            pages.extend(beside.map(|(offset, limit)| ask(offset, limit)));
         }
-        let next = tokio::select! {
+        let page = tokio::select! {
             biased;
             () = cancel.cancelled() => {
                 course.cut = true;
                 listing.end = End::Over;
                 return listing;
             }
-            next = pages.next() => next,
-        };
-        let page = match next {
-            Some((asked, page)) if asked == (offset, limit) => page,
-            // The second page begins elsewhere than the first one has shown.
-            _ => continue,
+            page = pages.select_next_some() => page,
         };
         let Roll { seen, records, .. } = match page {
             Ok(roll) => roll,

@@ -3,7 +3,7 @@
 use calmirror::{
     config::FetchPlan,
     model::RunOutcome,
-    simulator::{Answer, Refusal, Target},
+    simulator::{Answer, Lists, MaxLimit, Refusal, Script, Target},
     sync::{Pass, Progress, Report},
 };
 use tokio_util::sync::CancellationToken;
@@ -11,9 +11,9 @@ use tokio_util::sync::CancellationToken;
 use super::filled;
 use crate::support::world::{LIMIT, World};
 
-/// A mirror of more users than a page holds, whose list is read.
-async fn listed() -> World {
-    let mut world = filled(300).await;
+/// A mirror of at least as many users as a page holds, whose list is read.
+async fn listed(users: usize) -> World {
+    let mut world = filled(users).await;
     world.client.fetch = FetchPlan::List;
     world
 }
@@ -48,7 +48,7 @@ fn assert_whole(report: &Report) {
 
 #[tokio::test]
 async fn the_second_page_is_asked_for_beside_a_first_that_will_be_full() {
-    let world = listed().await;
+    let world = listed(300).await;
     let so_far = world.simulator.requests().list_users;
     let both_are_asked_for = async || {
         world
@@ -61,7 +61,7 @@ async fn the_second_page_is_asked_for_beside_a_first_that_will_be_full() {
 
 #[tokio::test]
 async fn the_first_page_is_taken_before_the_second_is_there() {
-    let world = listed().await;
+    let world = listed(300).await;
     let progress = Progress::default();
     let first_is_taken = async || {
         world.simulator.wait_until(|counts| counts.hanging == 1).await;
@@ -73,9 +73,32 @@ async fn the_first_page_is_taken_before_the_second_is_there() {
 }
 
 #[tokio::test]
+async fn a_second_page_that_does_not_follow_the_first_is_not_waited_for() {
+    // The first page and the one beside it, and from 0 or 100 on to 200, behind which there is nobody.
+    for (max_limit, requests) in [(MaxLimit::Refuse(100), 2 + 3), (MaxLimit::Clamp(100), 2 + 2)] {
+        let world = listed(250).await;
+        world.simulator.set_lists(Lists {
+            max_limit,
+            ..Lists::default()
+        });
+        world
+            .simulator
+            .script(Target::Page(250), Script::ALWAYS, Answer::Hang);
+        let report = world.pass().await;
+        assert_eq!(
+            (report.outcome, report.unchanged, report.requests),
+            // Whoever waits for an answer that does not come asks once more.
+            (RunOutcome::NoChange, 250, requests),
+            "{max_limit:?}: {:?}",
+            report.error
+        );
+    }
+}
+
+#[tokio::test]
 async fn where_one_request_at_a_time_is_allowed_pages_are_asked_for_one_by_one() {
     for (concurrency, requests) in [(1, 1), (2, 2)] {
-        let world = listed().await;
+        let world = listed(300).await;
         let refused = Answer::Refuse(Refusal::WrongSecret);
         world.simulator.script(Target::Page(0), 1, refused);
         let base_url = world.simulator.base_url();
