@@ -117,11 +117,6 @@ impl Page {
                     let params = &event["params"];
                     let id = &params["requestId"];
                     match event["method"].as_str() {
-                        Some("Fetch.requestPaused") => {
-                            let goes_on = json!({ "requestId": id });
-                            self.browser
-                                .send(Some(&self.session), "Fetch.continueRequest", goes_on);
-                        }
                         Some("Fetch.authRequired") => {
                             challenge = params["authChallenge"].clone();
                             let answer = match credentials {
@@ -144,8 +139,8 @@ impl Page {
             opened["errorText"].is_null() || credentials.is_none(),
             "{url}: {opened}"
         );
-        // From here on the browser brings by itself what it was told.
-        self.call("Fetch.disable", json!({})).await;
+        // From here on the browser brings by itself what it was told: nobody answers if it asks again. That requests are announced does not
+        // end, which would come between those that the page begins to make now.
         challenge
     }
 

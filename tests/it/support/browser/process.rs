@@ -80,6 +80,11 @@ impl Browser {
                 // Whoever asked may have gone.
                 waiting.map(|waiting| waiting.send(message));
             } else if let Some(session) = message["sessionId"].as_str() {
+                if message["method"] == "Fetch.requestPaused" {
+                    // At any time, whoever waits for what.
+                    let goes_on = json!({ "requestId": message["params"]["requestId"] });
+                    self.send(Some(session), "Fetch.continueRequest", goes_on);
+                }
                 let pages = self.pages.lock().expect("no test panics with this lock");
                 pages.get(session).map(|page| page.send(message.clone()));
             }
