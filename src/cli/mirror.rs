@@ -185,11 +185,6 @@ impl Mirror {
         report
     }
 
-    /// The random number by which passes of this process are told from those of others.
-    pub fn process(&self) -> i64 {
-        self.process
-    }
-
     /// Counts one more under way until it returns.
     pub(super) fn count(&self) -> Counted {
         self.under_way.fetch_add(1, Ordering::AcqRel);
