@@ -10,7 +10,6 @@ use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::client::message_of;
 use crate::{
     clock::SharedClock,
     schedule::{Cron, OnBeat, ScheduleError, Scheduler, Tick, TickReceiver, TickSender, ticks},

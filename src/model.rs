@@ -10,7 +10,7 @@ mod rate;
 mod target;
 mod user_set;
 
-use std::{fmt, sync::Arc};
+use std::{any::Any, fmt, sync::Arc};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -203,6 +203,13 @@ impl ManagedUser {
             Field::Extra => Json::from(self.extra.clone()),
         }
     }
+}
+
+/// What a panic said, by what was caught of it.
+pub fn panic_message(payload: &(dyn Any + Send)) -> &str {
+    let text = payload.downcast_ref::<&str>().copied();
+    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
 }
 
 /// A time stamp in the ledger's spelling: UTC with `Z`, and as many fractional digits as it needs.

@@ -13,8 +13,7 @@ use super::{
 };
 use crate::{
     config::{Config, nearest},
-    daemon::message_of,
-    model::escape_hidden,
+    model::{escape_hidden, panic_message},
     shutdown::Shutdown,
     store::Trigger,
     sync::Report,
@@ -95,7 +94,8 @@ pub(super) async fn run(args: &SyncArgs, config: Config, out: &mut Out) -> anyho
             Some(Err(ended)) => {
                 panicked = true;
                 let panicked_pass = clients.remove(&ended.id());
-                let message = message_of(&*ended.into_panic());
+                let panic = ended.into_panic();
+                let message = panic_message(&*panic).to_owned();
                 let Some(client) = panicked_pass else {
                     tracing::error!(panic.message = message, "recording a panic panicked");
                     continue;

@@ -1,6 +1,6 @@
 //! The loop of one client.
 
-use std::{any::Any, sync::Arc};
+use std::sync::Arc;
 
 use tokio::{
     sync::{Mutex, mpsc},
@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Pass;
 use crate::{
-    model::rfc3339,
+    model::{panic_message, rfc3339},
     schedule::{Tick, TickReceiver},
 };
 
@@ -123,13 +123,6 @@ impl From<JoinError> for Fault {
         let Ok(panic) = error.try_into_panic() else {
             return Self::Cut;
         };
-        Self::Panicked(message_of(&*panic))
+        Self::Panicked(panic_message(&*panic).to_owned())
     }
-}
-
-/// What a panic said.
-pub(crate) fn message_of(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
-    let message = text.or_else(|| panic.downcast_ref::<String>().cloned());
-    message.unwrap_or_else(|| "no message".to_owned())
 }

@@ -19,7 +19,7 @@ use axum::{
 use futures_util::FutureExt;
 
 use super::Context;
-use crate::config;
+use crate::{config, model::panic_message};
 
 /// How much an answer may tell whoever asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,11 +83,9 @@ pub(super) async fn answer(answer: impl Future<Output = Response>, path: &str) -
     match answer.await {
         Ok(Ok(response)) => response,
         Ok(Err(panic)) => {
-            let text = panic.downcast_ref::<&str>().map(ToString::to_string);
-            let message = text.or_else(|| panic.downcast_ref::<String>().cloned());
             tracing::error!(
                 http.path = path,
-                panic.message = message.as_deref().unwrap_or("no message"),
+                panic.message = panic_message(&*panic),
                 "an answer over HTTP panicked"
             );
             (
